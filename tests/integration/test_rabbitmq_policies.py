@@ -9,12 +9,14 @@ from urllib.parse import urlsplit
 
 import pytest
 from structlog.testing import capture_logs
+from yarl import URL
 
 from broker import metrics
-from broker.errors import Nacked
+from broker.errors import Nacked, Unavailable
 from broker.settings import Settings
 from broker.topology import RECORD, TOPOLOGY, Queue, dead_letters
 from broker.transport.rabbitmq import RabbitTransport
+from broker.transport.rabbitmq.management import Management
 from deploy.cli.messaging_checks import examine_policies
 from tests.support.eventually import eventually
 from tests.support.messaging import holds, publish
@@ -128,3 +130,11 @@ async def test_what_cannot_be_seen_is_told_with_the_reason(transport, rabbitmq, 
                 await measurer.look_for_hazards()
                 await measurer.look_for_hazards()
             assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["policies.unseen"]
+
+
+async def test_the_management_api_of_another_rabbitmq_says_nothing_about_the_queues(rabbitmq_url, management):
+    elsewhere = URL(rabbitmq_url).with_path("/nowhere")
+    async with Management([elsewhere], management, timeout=TIMEOUT) as other:
+        for ask in (other.hazards([Queue(RECORD)]), other.gaps(TOPOLOGY), other.total(RECORD)):
+            with pytest.raises(Unavailable, match="knows no vhost 'nowhere': is it another RabbitMQ's"):
+                await ask

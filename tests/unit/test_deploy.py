@@ -76,7 +76,7 @@ def test_ci_runs_what_people_run():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
-    steps = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    steps = [step["run"] for step in workflow["jobs"]["check"]["steps"] if "run" in step]
     targets = [line for line in script.read_text().splitlines() if line.startswith("make ")]
     assert targets == ["make lint", "make test-all"]
     assert steps[1:] == targets

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import unquote
 
 import aiohttp
 from yarl import URL
@@ -56,6 +57,7 @@ class Management:
         Raises:
             Unavailable: No host answered, or the user may not see policies.
         """
+        await self._find_vhost()
         found: list[Hazard] = []
         for queue in queues:
             shown = await self._ask(f"queues/{self._vhost}/{queue.name}")
@@ -72,6 +74,7 @@ class Management:
         Raises:
             Unavailable: No host answered, or the user may not see them.
         """
+        await self._find_vhost()
         found: list[str] = []
         for exchange in topology.exchanges:
             shown = await self._ask(f"exchanges/{self._vhost}/{exchange.name}")
@@ -95,8 +98,19 @@ class Management:
         Raises:
             Unavailable: No host answered, or the user may not see it.
         """
+        await self._find_vhost()
         shown = await self._ask(f"queues/{self._vhost}/{queue}")
         return None if shown is None else shown.get("messages")
+
+    async def _find_vhost(self) -> None:
+        """Return if the API knows the vhost, in which there is always a certain exchange.
+
+        Raises:
+            Unavailable: It does not; or as for `_ask`.
+        """
+        if await self._ask(f"exchanges/{self._vhost}/amq.direct") is None:
+            where, vhost = f"{self._urls[0].host}:{self._urls[0].port}", unquote(self._vhost)
+            raise Unavailable(f"the management API on {where} knows no vhost {vhost!r}: is it another RabbitMQ's?")
 
     async def _ask(self, path: str) -> Any:
         """Return the document at *path*; None if there is none."""
