@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 from broker.store.postgres.database import Database
+from broker.topology import ATTEMPT
 from tests.bench import alone
 from tests.bench.baselines import unnest
 from tests.bench.bodies import TEXT
@@ -15,13 +16,13 @@ from tests.bench.receiving import receiving
 from tests.bench.rows import POSTGRESQL, RABBITMQ, Bench, Group, Row, Sample
 from tests.bench.stack import await_owed, running, subscribe, throw_backlog
 from tests.support.postgres import fresh_database
+from tests.support.rabbitmq import on_channel
 
 CLIENTS = (1, 2, 4)
 ROWS_PER_SECOND = 20_000
 """How many rows each client inserts, for each second that a load lasts."""
 DUE_PER_SECOND = 2000
 """How many deliveries are due, for each second that a load lasts."""
-_COUNT_PENDING = "SELECT count(*) FROM deliveries WHERE state = 'pending'"
 _PARK = "UPDATE deliveries SET state = 'parked', due_at = now(), reason = 'retry'"
 PARTS = {
     "numbering": ("numbers, 1 at a time: the lock of the numbering", "numbers/s"),
@@ -74,11 +75,11 @@ async def release(bench: Bench) -> Sample:
         async with stack.worker("recorder"):
             owed = await throw_backlog(stack.client, int(DUE_PER_SECOND * bench.seconds))
             await await_owed(stack.client, owed)
-        order = {"part": "releases", "url": stack.environment["TRANSPORT_URL"]}
-        await run_json(alone.__name__, order | {"count": await database.fetchval(_COUNT_PENDING)})
+        url = stack.environment["TRANSPORT_URL"]
+        await on_channel(url, lambda channel: channel.queue_purge(ATTEMPT))
         await database.execute(_PARK)
         async with asyncio.TaskGroup() as group:
-            taking = group.create_task(run_json(alone.__name__, order | {"count": owed}))
+            taking = group.create_task(run_json(alone.__name__, {"part": "releases", "url": url, "count": owed}))
             async with stack.worker("scheduler"):
                 done = await taking
     return Sample(row="ceilings.releases", value=done["rate"])
