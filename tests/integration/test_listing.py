@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -202,6 +203,25 @@ async def test_pages_of_deliveries_are_what_the_filters_choose(known, deliveries
         )
         expected = [row.key for row in owed if row.meets(by, **wanted)]
         assert found == sorted(expected, reverse=descending), (wanted, by.name)
+
+
+async def test_pages_of_pending_deliveries_have_what_waits_in_a_queue_for_a_lease_or_is_leased(
+    known, deliveries, little
+):
+    _, owed, made = known
+    narrower = [{}, {"tenant_id": "acme"}, *({"subscription_id": one.id} for one in made)]
+    for wanted, descending in itertools.product(narrower, (False, True)):
+        found = await whole(
+            deliveries,
+            lambda one: (one.delivery.signal_id, one.delivery.subscription_id),
+            limit=5,
+            after="after",
+            descending=descending,
+            state="pending",
+            **wanted,
+        )
+        expected = [row.key for row in owed if row.meets(EVERYONE, state="pending", **wanted)]
+        assert found == sorted(expected, reverse=descending), wanted
 
 
 async def test_pages_of_signals_are_what_the_filters_choose(known, signals, little, chance):
