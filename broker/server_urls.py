@@ -5,6 +5,7 @@ The messages name the parameter, never the URL, since that has a password.
 
 from __future__ import annotations
 
+import getpass
 import os
 import ssl
 from collections.abc import Collection, Mapping
@@ -77,10 +78,12 @@ def check_store_parameters(url: str) -> None:
     """Return if PostgreSQL can be connected to with the parameters of *url*, a ``postgresql://`` URL.
 
     Raises:
-        ValueError: There is an unknown parameter, a value is not allowed, or a file cannot be used.
+        ValueError: There is an unknown parameter, a value is not allowed, a file cannot be used, or no user is named.
     """
     given = _parameters(url)
     _check_store_names(given)
+    if not (urlsplit(url).username or given.get("user") or os.environ.get("PGUSER")):
+        _check_user_name()
     _check_choices(given, _STORE_CHOICES)
     mode = given.get("sslmode", "disable" if given.get("host", "").startswith("/") else "prefer")
     if mode == "disable":
@@ -95,11 +98,19 @@ def check_store_parameters(url: str) -> None:
         _check_certificate("sslcert", given["sslcert"], "sslkey", key, given.get("sslpassword", ""))
 
 
+def _check_user_name() -> None:
+    """Return if this process's user has a name, which is PostgreSQL's user then, as with libpq."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):  # a container's user ID need not be in the password database
+        raise ValueError("names no user, and this process's user ID has no name: put a user into the URL") from None
+
+
 def _usual_key() -> str | None:
     """Return the file with the key of a client without `sslkey`, as with libpq, if there is one."""
     try:
         path = Path.home() / ".postgresql" / "postgresql.key"
-    except RuntimeError:  # a user of a container has no home directory
+    except RuntimeError:  # no HOME, and a user ID that is not in the password database
         return None
     return str(path) if path.exists() else None
 

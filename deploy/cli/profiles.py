@@ -35,7 +35,7 @@ class Profile:
 
 
 def profiles_path() -> Path | None:
-    """Return where the profiles are stored; None: nowhere, as the user has no home directory."""
+    """Return where the profiles are stored; None: nowhere, without a home directory."""
     home = os.environ.get("XDG_CONFIG_HOME", "")
     try:
         directory = Path(home) if home.startswith("/") else Path.home() / ".config"

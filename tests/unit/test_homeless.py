@@ -1,4 +1,4 @@
-"""A user without a home directory, as in a container, in which the image's number is known to nobody."""
+"""Without HOME, and with a user ID that is not in the password database, as containers have it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from deploy.cli.profiles import Profile, read_profiles, store_profile
 
 _RUN = """
 import pwd
-def nobody(number):
-    raise KeyError(number)
-pwd.getpwuid = nobody
+def find_no_entry(user_id):
+    raise KeyError(user_id)
+pwd.getpwuid = find_no_entry
 from deploy.cli.main import main
 main()
 """
@@ -27,12 +27,12 @@ main()
 
 @pytest.fixture(autouse=True)
 def _homeless(monkeypatch):
-    def unknown(number):
-        raise KeyError(number)
+    def find_no_entry(user_id):
+        raise KeyError(user_id)
 
-    for name in ("HOME", "XDG_CONFIG_HOME"):
+    for name in ("HOME", "XDG_CONFIG_HOME", "PGUSER", "LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    monkeypatch.setattr(pwd, "getpwuid", find_no_entry)
 
 
 @pytest.mark.parametrize("command", [["--version"], ["gateway", "--help"], ["topology"]])
@@ -54,6 +54,15 @@ def test_a_data_directory_in_a_home_is_refused(monkeypatch):
     monkeypatch.setenv("SIGNAL_BROKER_DATA_DIR", "~/data")
     with pytest.raises(ConfigurationError, match=r"SIGNAL_BROKER_DATA_DIR.*~/data: there is no such home directory"):
         read_settings()
+
+
+def test_a_store_url_has_to_name_its_user(monkeypatch):
+    with pytest.raises(ValueError, match="put a user into the URL"):
+        check_store_parameters("postgresql://127.0.0.1/signals")
+    for url in ("postgresql://a@127.0.0.1/signals", "postgresql://127.0.0.1/signals?user=a"):
+        check_store_parameters(url)
+    monkeypatch.setenv("PGUSER", "a")
+    check_store_parameters("postgresql://127.0.0.1/signals")
 
 
 def test_a_certificate_without_its_key_is_looked_for_nowhere_else(tmp_path):
