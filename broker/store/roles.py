@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from broker.store.postgres.database import Database
+from broker.store.postgres.database import PROGRAM, Database
 from broker.store.postgres.statements import Statement, Statements
 
 
@@ -21,15 +21,18 @@ class Heard:
         recorders: Those that report what they hold.
         deliverers: Those that make attempts, workers of handlers among them.
         schedulers: Those that measure for all: one, however many there are.
+        gateways: Their sessions; None if the store's URL has an application name, which says nothing of them.
     """
 
     recorders: int
     deliverers: int
     schedulers: int
+    gateways: int | None
 
 
 async def hear(database: Database, *, within: timedelta) -> Heard:
     """Return how many processes have been heard of *within* that time."""
-    row = await database.fetchrow(_Sql.heard, within=within)
+    row = await database.fetchrow(_Sql.heard, within=within, program=PROGRAM)
     assert row is not None  # noqa: S101  (a list of counts always is a row)
-    return Heard(**row)
+    heard = Heard(**row)
+    return heard if database.tells_purpose else replace(heard, gateways=None)

@@ -34,10 +34,14 @@ class Checkup:
         """Ask *part* nothing more."""
         self._silent.add(part)
 
+    def is_silent(self, part: str) -> bool:
+        """Return whether *part* is not to be asked any more."""
+        return part in self._silent
+
     async def make(self, check: Check, *parts: str) -> AsyncIterator[Finding]:
         """Yield what *check* finds, which asks these *parts*; a failure is a finding, too."""
         name, findings = check
-        silent = next((part for part in parts if part in self._silent), None)
+        silent = next(filter(self.is_silent, parts), None)
         if silent is not None:
             yield Finding("warn", name, f"not asked: {silent} does not answer, see {_LOOKS[silent]}")
             return

@@ -119,27 +119,51 @@ def _kind(url: str) -> str:
 
 
 async def _examine(settings: Settings, url: str, box: SecretBox) -> AsyncIterator[Finding]:
+    """Yield what is found, without a store that can be asked only of RabbitMQ.
+
+    Raises:
+        StoreUnavailable, SignalBrokerError: PostgreSQL refuses, or the transport is in there, too.
+    """
+    checkup = Checkup()
     async with Database(url, timeout=settings.store_timeout, size=4) as database:
-        started = time.perf_counter()
-        steps = await applied(database)
-        has = last_of_chain(steps)
-        yield Finding("ok", "store", f"PostgreSQL answers in {1000 * (time.perf_counter() - started):.0f} ms")
-        if not has:
-            async with database.transaction() as session:
-                await check_ownership(session)
-        if has < NEEDED:
-            yield Finding(
-                "fail", "schema", f"is at {has or 'nothing'}, {NEEDED} is needed: run `signal-broker migrate`"
-            )
-            return
-        yield _judge_schema(steps)
-        checkup = Checkup()
         role = RoleCheck(database, transport_too=settings.transport_url == EMBEDDED)
-        for check in [("privileges", role.examine()), *_checks_of_store(settings, database, box)]:
-            async for finding in checkup.make(check, POSTGRESQL):
-                yield finding
+        try:
+            told = await _look_at_store(database)
+        except StoreUnavailable as error:
+            if isinstance(error, StoreRefusal) or settings.transport_url == EMBEDDED:
+                raise
+            checkup.note_silence(POSTGRESQL)
+            told = [judge_silence("store", error)]
+        for finding in told:
+            yield finding
+        if any(finding.check == "schema" and finding.level == "fail" for finding in told):
+            return
+        if not checkup.is_silent(POSTGRESQL):
+            for check in [("privileges", role.examine()), *_checks_of_store(settings, database, box)]:
+                async for finding in checkup.make(check, POSTGRESQL):
+                    yield finding
         async for finding in checkup.make(("transport", examine_messaging(settings, database, role, checkup))):
             yield finding
+
+
+async def _look_at_store(database: Database) -> list[Finding]:
+    """Return that PostgreSQL answers, and what schema it has.
+
+    Raises:
+        StoreUnavailable: It does not answer.
+        SignalBrokerError: The database is another product's.
+    """
+    started = time.perf_counter()
+    steps = await applied(database)
+    has = last_of_chain(steps)
+    answers = Finding("ok", "store", f"PostgreSQL answers in {1000 * (time.perf_counter() - started):.0f} ms")
+    if not has:
+        async with database.transaction() as session:
+            await check_ownership(session)
+    if has < NEEDED:
+        needed = f"is at {has or 'nothing'}, {NEEDED} is needed: run `signal-broker migrate`"
+        return [answers, Finding("fail", "schema", needed)]
+    return [answers, _judge_schema(steps)]
 
 
 def _judge_schema(steps: Collection[str]) -> Finding:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
 from datetime import timedelta
 
-from broker.errors import SignalBrokerError, StoreRefusal, TransportError, Unavailable, Unroutable
+from broker.errors import SignalBrokerError, StoreRefusal, StoreUnavailable, TransportError, Unavailable, Unroutable
 from broker.operations.books import BookReader, Books
 from broker.reasons import reason_of
 from broker.settings import Settings
@@ -30,7 +29,7 @@ from broker.topology import (
 )
 from broker.transport import Hazard, Transport
 from deploy.cli.backends import EMBEDDED, open_transport
-from deploy.cli.checkup import MANAGEMENT, POSTGRESQL, RABBITMQ, Check, Checkup, one
+from deploy.cli.checkup import MANAGEMENT, POSTGRESQL, RABBITMQ, Check, Checkup, judge_silence, one
 from deploy.cli.findings import Finding
 from deploy.cli.privileges import RoleCheck
 from deploy.cli.resharding import judge_shards
@@ -50,9 +49,15 @@ async def examine_messaging(
     timeout = settings.confirm_timeout
     async with open_transport(settings, database, declare_timeout=timeout) as transport:
         apps: Sequence[str] = []
-        with suppress(StoreRefusal):  # told of by the check of the privileges
-            await ShardFollower(database, transport, declare=False).look()
-            apps = await SubscriptionStore(database).apps()
+        if not checkup.is_silent(POSTGRESQL):
+            try:
+                await ShardFollower(database, transport, declare=False).look()
+                apps = await SubscriptionStore(database).apps()
+            except StoreRefusal:  # told of by the check of the privileges
+                pass
+            except StoreUnavailable as error:
+                checkup.note_silence(POSTGRESQL)
+                yield judge_silence("handlers", error)
         messaging = POSTGRESQL if settings.transport_url == EMBEDDED else RABBITMQ
         deliveries = DeliveryStore(database)
         roles = examine_roles(
@@ -67,18 +72,22 @@ async def examine_messaging(
         def lose_management() -> None:
             checkup.note_silence(MANAGEMENT)
 
+        both = [POSTGRESQL, messaging]
         checks: list[tuple[Check, Sequence[str]]] = [
-            (("transport", _examine_acceptance(transport, timeout, lambda: checkup.note_silence(messaging))), ()),
+            (
+                ("transport", _examine_acceptance(transport, timeout, lambda: checkup.note_silence(messaging))),
+                [messaging],
+            ),
             (("topology", _examine_topology(transport, timeout)), [messaging]),
-            (("queues", examine_queues(transport, deliveries, IntakeBooks(database), apps, timeout)), [messaging]),
-            (("roles", roles), [messaging]),
-            (("shards", one(judge_shards, database, transport, timeout)), [messaging]),
+            (("queues", examine_queues(transport, deliveries, IntakeBooks(database), apps, timeout)), both),
+            (("roles", roles), both),
+            (("shards", one(judge_shards, database, transport, timeout)), both),
             (("bindings", one(judge_bindings, transport, apps, timeout, lose_management)), [messaging]),
             (("policies", examine_policies(transport, apps, timeout)), [messaging, MANAGEMENT]),
-            (("lost", one(_judge_balance, BookReader(database, transport, timeout=timeout))), [messaging]),
+            (("lost", one(_judge_balance, BookReader(database, transport, timeout=timeout))), both),
         ]
         for check, parts in checks:
-            async for finding in checkup.make(check, POSTGRESQL, *parts):
+            async for finding in checkup.make(check, *parts):
                 yield finding
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -34,15 +34,17 @@ class Runtime:
 
 
 @asynccontextmanager
-async def open_runtime(settings: Settings, url: str) -> AsyncIterator[Runtime]:
-    """Yield the runtime, without waiting for PostgreSQL or RabbitMQ.
+async def open_runtime(settings: Settings, url: str, roles: Collection[str]) -> AsyncIterator[Runtime]:
+    """Yield the runtime of *roles*, without waiting for PostgreSQL or RabbitMQ.
 
     Raises:
         ConfigurationError: A setting cannot be used.
     """
     secrets = open_secrets(settings)
     async with (
-        Database(url, timeout=settings.store_timeout, size=settings.store_pool_size) as database,
+        Database(
+            url, timeout=settings.store_timeout, size=settings.store_pool_size, purpose=" ".join(sorted(roles))
+        ) as database,
         open_transport(settings, database) as transport,
         Health(database, transport) as health,
     ):

@@ -137,7 +137,7 @@ async def serve(
     if apps:
         roles = {*roles, HANDLERS}
     traces = tracing(drain_timeout=settings.drain_timeout, note_dropped=metrics.note_dropped_spans)
-    async with traces, open_runtime(settings, url) as runtime:
+    async with traces, open_runtime(settings, url, roles) as runtime:
         gate, runtime.health.stopping = SchemaGate(runtime.database), stopping
         runtime.health.essential = ESSENTIAL if {*roles} == {GATEWAY} else None
         async with AsyncExitStack() as stack:

@@ -2,6 +2,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from yarl import URL
 
 from broker.errors import StoreUnavailable
 from broker.session_settings import is_session_setting
@@ -106,3 +107,16 @@ async def test_every_setting_that_a_session_may_have_can_be_in_the_stores_url(da
     assert [row["name"] for row in rows if not is_session_setting(row["name"])] == []
     for name in ("role", "session_authorization"):
         assert await database.fetchval("SELECT current_setting($1)", name)
+
+
+@pytest.mark.parametrize(("own", "shown"), [({}, "signal-broker gateway"), ({"application_name": "me"}, "me")])
+async def test_sessions_say_whose_they_are_unless_the_url_has_a_name_for_them(database_url, own, shown):
+    url = str(URL(database_url).update_query(own))
+    heard = asyncio.Event()
+    async with Database(url, purpose="gateway") as database, database.dedicated_session() as session:
+        database.listen("anything", lambda _: heard.set())
+        await heard.wait()
+        names = await session.fetch("SELECT application_name FROM pg_stat_activity WHERE datname = current_database()")
+        pooled = await database.fetchval("SELECT current_setting('application_name')")
+    assert [name["application_name"] for name in names].count(shown) == 2
+    assert pooled == shown

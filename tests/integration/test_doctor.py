@@ -8,9 +8,17 @@ import socket
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from yarl import URL
 
+from broker.errors import StoreUnavailable
 from broker.secrets import SecretBox, make_key
+from broker.settings import Settings
+from broker.shards import ShardFollower
 from broker.store.administration.webhook_keys import WebhookKeyStore
+from broker.store.postgres.database import Database
+from deploy.cli.checkup import Checkup
+from deploy.cli.messaging_checks import examine_messaging
+from deploy.cli.privileges import RoleCheck
 from tests.support.ports import free_ports
 from tests.support.postgres import unmigrated
 from tests.support.product import SECRET_KEY, Process
@@ -173,6 +181,35 @@ async def test_a_management_api_that_hangs_is_waited_for_once(operator, rabbitmq
     assert found["policies"][1].startswith("not asked: RabbitMQ's management API does not answer, see ")
 
 
+async def test_without_postgresql_rabbitmq_is_looked_at_all_the_same(operator, rabbitmq_url):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        hung = f"postgresql://me:hunter2@127.0.0.1:{server.getsockname()[1]}/x"
+        for url in (hung, "postgresql://me:hunter2@127.0.0.1:1/x"):
+            found = await examine(
+                operator, STORE_URL=url, TRANSPORT_URL=rabbitmq_url, MANAGEMENT_URL="", STORE_TIMEOUT_SECONDS="1"
+            )
+            assert found["store"][0] == "fail"
+            assert found["transport"] == ("ok", "accepts messages")
+            assert found["topology"][0] == "fail"  # nothing has declared it
+            assert found["roles"][1].startswith("not asked: PostgreSQL does not answer, see `pg_isready")
+    assert not [level for level, detail in found.values() if level == "fail" and "PostgreSQL does not answer" in detail]
+
+
+async def test_a_postgresql_that_falls_silent_in_the_middle_is_told_and_rabbitmq_looked_at(
+    database_url, rabbitmq_url, monkeypatch
+):
+    async def fall_silent(_follower):
+        raise StoreUnavailable("PostgreSQL does not answer")
+
+    monkeypatch.setattr(ShardFollower, "look", fall_silent)
+    settings = Settings(store_url=database_url, transport_url=rabbitmq_url, _env_file=None)
+    async with Database(database_url) as database:
+        role = RoleCheck(database, transport_too=False)
+        found = {one.check: one.level async for one in examine_messaging(settings, database, role, Checkup())}
+    assert (found["handlers"], found["transport"], found["topology"]) == ("fail", "ok", "fail")
+    assert (found["queues"], found["roles"], found["lost"]) == ("warn", "warn", "warn")
+
+
 async def test_what_is_amiss_ends_with_where_its_cure_is(operator):
     await subscribe(operator, "https://nowhere.invalid/hook")
     assert "docs/troubleshooting.md" in (await operator.call("doctor")).stdout
@@ -195,7 +232,8 @@ def workers(request, database_url, tmp_path):
     environment = {"STORE_URL": database_url, "SECRET_KEYS": SECRET_KEY, "EGRESS_ALLOW": LOOPBACK, **own}
 
     def worker(*roles):
-        return Process("worker", *roles, environment=environment, log=tmp_path / f"{roles[0]}.log")
+        command = roles if roles == ("gateway",) else ("worker", *roles)
+        return Process(*command, environment=environment, log=tmp_path / f"{roles[0]}.log")
 
     return Laptop(tmp_path, **environment), worker
 
@@ -205,22 +243,40 @@ async def test_roles_that_are_missing_are_named_with_what_to_start(workers):
     async with worker("recorder") as recorder:
         level, detail = (await examine(operator))["roles"]
         assert level == "warn"
-        assert detail.startswith("no deliverer and no scheduler runs (without a deliverer no attempt is made; ")
-        assert "start `signal-broker worker deliverer scheduler`, or `signal-broker run`" in detail
-        assert detail.endswith("the Deployments whose names end in `-deliverer`, `-scheduler`")
+        assert detail.startswith(
+            "no gateway and no deliverer and no scheduler runs (without a gateway nothing can be thrown; without a"
+            " deliverer no attempt is made; "
+        )
+        assert "start `signal-broker gateway` and `signal-broker worker deliverer scheduler`, or" in detail
+        assert detail.endswith("the Deployments whose names end in `-gateway`, `-deliverer`, `-scheduler`")
         async with worker("scheduler", "deliverer") as others:
-            assert (await examine(operator))["roles"] == ("ok", "a recorder, a deliverer and a scheduler run")
+            level, detail = (await examine(operator))["roles"]
+            assert detail.startswith("no gateway runs (without a gateway nothing can be thrown): start")
+            assert "start `signal-broker gateway`, or `signal-broker run`" in detail
+            async with worker("gateway") as gateway:
+                told = (await examine(operator))["roles"]
+                assert told == ("ok", "a gateway, a recorder, a deliverer and a scheduler run")
+                await gateway.stop()
             await others.stop()
         await recorder.stop()
     told = await examine(operator)
-    assert told["roles"][1].startswith("no recorder and no deliverer and no scheduler runs (without a recorder signals")
+    assert told["roles"][1].startswith("no gateway and no recorder and no deliverer and no scheduler runs (without a ")
+
+
+async def test_of_gateways_whose_sessions_have_a_name_of_the_url_nothing_is_said(workers):
+    operator, worker = workers
+    url = URL(operator.environment["SIGNAL_BROKER_STORE_URL"])
+    named = {"STORE_URL": str(url.update_query(application_name="me"))}
+    async with worker("recorder", "deliverer", "scheduler"):
+        told = (await examine(operator, **named))["roles"]
+    assert told == ("ok", "a recorder, a deliverer and a scheduler run")
 
 
 @pytest.mark.parametrize("workers", ["rabbitmq"], indirect=True)
 async def test_on_rabbitmq_a_worker_of_handlers_is_no_deliverer_and_is_missed_by_its_app(workers, tmp_path):
     operator, worker = workers
     (tmp_path / "shop.py").write_text(HANDLERS)
-    async with worker("recorder", "scheduler"):
+    async with worker("gateway"), worker("recorder", "scheduler"):
         async with worker("handlers", "--app", f"{tmp_path}/shop.py:handlers"):
             assert (await examine(operator))["roles"][1].startswith("no deliverer runs (")
         async with worker("deliverer"):

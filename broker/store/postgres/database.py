@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, NamedTuple, Self
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg  # noqa: TID251  (the fence)
 import structlog
@@ -27,8 +28,9 @@ Row = asyncpg.Record
 
 log = structlog.get_logger()
 
+PROGRAM = "signal-broker"
+"""What the application names of this product's sessions begin with."""
 _SERVER_SETTINGS = {
-    "application_name": "signal-broker",
     "timezone": "UTC",
     "jit": "off",
     # A process that is frozen or gone in the middle of a transaction must not block the others.
@@ -193,11 +195,22 @@ class Database:
     """A pool of connections to one PostgreSQL database, given as a ``postgresql://`` URL.
 
     An async context manager. Entering does not wait for the server: the pool connects on first use.
+
+    Args:
+        url: The database; its ``application_name`` is that of the sessions, if it has one.
+        timeout: How long connecting may take, and a statement.
+        size: The most connections of the pool.
+        purpose: What the sessions are for: without an application name of its own, ``signal-broker`` and this.
     """
 
-    def __init__(self, url: str, *, timeout: timedelta = timedelta(seconds=5), size: int = 10) -> None:
+    def __init__(
+        self, url: str, *, timeout: timedelta = timedelta(seconds=5), size: int = 10, purpose: str = "command"
+    ) -> None:
         self.url = url
         self.timeout = timeout
+        self.tells_purpose = "application_name" not in parse_qs(urlsplit(url).query)
+        """Whether its sessions show what they are for, and have no other name from *url*."""
+        self._name = {"application_name": f"{PROGRAM} {purpose}"} if self.tells_purpose else {}
         self._pool: Any = asyncpg.create_pool(
             url,
             min_size=0,
@@ -207,7 +220,7 @@ class Database:
             max_inactive_connection_lifetime=60,
             init=_prepare,
             reset=_keep,
-            server_settings=_SERVER_SETTINGS,
+            server_settings=_SERVER_SETTINGS | self._name,
         )
         self._listeners: set[asyncio.Task[None]] = set()
 
@@ -257,15 +270,19 @@ class Database:
         *timeout*: how long a statement may take; None is as long as in the pool.
         """
         with _translated():
-            connection = await asyncpg.connect(
-                self.url, timeout=self.timeout.total_seconds(), server_settings=_SERVER_SETTINGS
-            )
+            connection = await self._connect(_SERVER_SETTINGS)
         try:
             with _translated():
                 await connection.execute(_ISOLATION, timeout=self.timeout.total_seconds())
             yield Session(connection, timeout or self.timeout)
         finally:
             connection.terminate()
+
+    async def _connect(self, settings: Mapping[str, str]) -> Any:
+        """Return a new connection outside the pool, to be closed by who asked for it."""
+        return await asyncpg.connect(
+            self.url, timeout=self.timeout.total_seconds(), server_settings={**settings, **self._name}
+        )
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Session]:
@@ -315,9 +332,7 @@ class Database:
         """
         channel, heard = f"probe_{secrets.token_hex(8)}", asyncio.Event()
         with _translated():
-            connection = await asyncpg.connect(
-                self.url, timeout=self.timeout.total_seconds(), server_settings=_SERVER_SETTINGS
-            )
+            connection = await self._connect(_SERVER_SETTINGS)
         try:
             with _translated():
                 await connection.add_listener(channel, lambda *_: heard.set())
@@ -340,7 +355,7 @@ class Database:
     async def _listen_once(self, channel: str, on_notify: Callable[[str | None], None]) -> None:
         """Listen on a connection until it is lost."""
         lost = asyncio.Event()
-        connection = await asyncpg.connect(self.url, timeout=self.timeout.total_seconds())
+        connection = await self._connect({})
         try:
             connection.add_termination_listener(lambda _: lost.set())
             await connection.add_listener(channel, lambda _c, _p, _n, payload: on_notify(str(payload)))
