@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from json import JSONDecoder
 
-_SPACE = re.compile(r"[ \t\n\r]*")
+_BLANKS = " \t\n\r"
+_SPACE = re.compile(f"[{_BLANKS}]*")
 _DECODER = JSONDecoder()
 
 
@@ -15,7 +16,7 @@ def raw_member(body: bytes, name: str) -> bytes | None:
     *body* is known to be valid JSON. The last one counts where a name is repeated, as for every reader here.
     """
     found = raw_members(body).get(name)
-    return None if found is None else found.strip(" \t\r\n").encode()
+    return None if found is None else found.strip(_BLANKS).encode()
 
 
 def raw_members(body: bytes) -> dict[str, str]:
@@ -54,5 +55,7 @@ def _next(text: str, end: int) -> int:
 
 
 def _skip(text: str, position: int) -> int:
+    if text[position] not in _BLANKS:  # as between most tokens
+        return position
     match = _SPACE.match(text, position)
     return position if match is None else match.end()

@@ -39,7 +39,9 @@ def read_moment(text: str) -> datetime:
 
 def show_moment(moment: datetime) -> str:
     """Return *moment* as text, such as ``2026-11-22T10:00:00.123Z``; smaller parts are cut off."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def next_millisecond(moment: datetime) -> datetime:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from aiohttp import web
@@ -88,7 +88,7 @@ class BatchesApi:
         return await throw_each(request, items, accept, within="/signals")
 
 
-async def throw_each(request: web.Request, items: Iterable[Item], accept: Accept, *, within: str) -> web.Response:
+async def throw_each(request: web.Request, items: Sequence[Item], accept: Accept, *, within: str) -> web.Response:
     """Return the answer once each of *items* is accepted or refused, with their results in their order.
 
     *within* is the pointer of the array that they are in.
@@ -108,13 +108,17 @@ async def throw_each(request: web.Request, items: Iterable[Item], accept: Accept
         metrics.REFUSED.labels(Source.NATIVE.value, str(refusal.status.value)).inc()
         return {"status": refusal.status.value, "problem": render_problem(refusal)}
 
-    throws, room = [], asyncio.Semaphore(_AT_ONCE)
+    results: list[Mapping[str, object]] = [{}] * len(items)
+    waiting = enumerate(items)
+
+    async def throw_on() -> None:
+        for position, item in waiting:
+            results[position] = await throw(position, item)
+
     async with asyncio.TaskGroup() as group:
-        for position, item in enumerate(items):
-            await room.acquire()
-            throws.append(group.create_task(throw(position, item)))
-            throws[-1].add_done_callback(lambda _: room.release())
-    return answer(encode({"results": [one.result() for one in throws]}))
+        for _ in range(min(_AT_ONCE, len(items))):
+            group.create_task(throw_on())
+    return answer(encode({"results": results}))
 
 
 def _moved(error: Exception, within: str) -> Exception:
