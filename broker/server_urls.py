@@ -82,6 +82,7 @@ def check_store_parameters(url: str) -> None:
     """
     given = _parameters(url)
     _check_store_names(given)
+    _check_ports(url, given.get("port", ""))
     if not (urlsplit(url).username or given.get("user") or os.environ.get("PGUSER")):
         _check_user_name()
     _check_choices(given, _STORE_CHOICES)
@@ -144,17 +145,29 @@ def check_transport_parameters(url: str) -> None:
 
 def store_hosts(url: str) -> str:
     """Return where *url* of a store leads to, without its password: ``one:5432, two:5432``, or a socket's directory."""
+    return ", ".join(
+        host if host.startswith("/") else f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        for host, port in store_addresses(url)
+    )
+
+
+def store_addresses(url: str) -> list[tuple[str, int]]:
+    """Return the hosts, or directories of sockets, and the ports that *url* of a store names, or libpq's variables."""
     given, authority = _parameters(url), urlsplit(url).netloc
     named = authority.rpartition("@")[2] or given.get("host") or os.environ.get("PGHOST") or "localhost"
     hosts = named.split(",")
     ports = (given.get("port") or os.environ.get("PGPORT") or "5432").split(",")
     ports += ports[-1:] * (len(hosts) - len(ports))
-    return ", ".join(_with_port(unquote(host), port) for host, port in zip(hosts, ports, strict=False))
+    return [_with_port(unquote(host), port) for host, port in zip(hosts, ports, strict=False)]
 
 
-def _with_port(host: str, port: str) -> str:
-    """Return *host* with *port*, unless it has one, or is the directory of a socket."""
-    return host if host.startswith("/") or ":" in host.rpartition("]")[2] else f"{host}:{port}"
+def _with_port(host: str, port: str) -> tuple[str, int]:
+    """Return *host* with its own port, if it has one, or with *port*."""
+    if not host.startswith("/"):
+        name, colon, own = host.rpartition(":")
+        if colon and not own.endswith("]"):
+            host, port = name, own
+    return host.removeprefix("[").removesuffix("]"), int(port or 5432)
 
 
 def _parameters(url: str) -> dict[str, str]:
@@ -174,6 +187,13 @@ def _check_store_names(given: Collection[str]) -> None:
                 f"has an unknown option; allowed are {', '.join(sorted(_STORE_OPTIONS))}, and settings of a session,"
                 " such as statement_timeout or search_path"
             )
+
+
+def _check_ports(url: str, ports: str) -> None:
+    if any(port and not (port.isdecimal() and 0 < int(port) < 1 << 16) for port in ports.split(",")):
+        raise ValueError(f"`port` is {_quoted(ports)}, and must be a number from 1 to 65535, or one for each host")
+    if "," in ports and ports.count(",") + 1 != len(store_addresses(url)):
+        raise ValueError("`port` must be one number for all hosts, or one for each")
 
 
 def _check_choices(given: Mapping[str, str], choices: Mapping[str, Collection[str]]) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import socket
 from datetime import timedelta
 
 import pytest
@@ -120,3 +121,29 @@ async def test_sessions_say_whose_they_are_unless_the_url_has_a_name_for_them(da
         pooled = await database.fetchval("SELECT current_setting('application_name')")
     assert [name["application_name"] for name in names].count(shown) == 2
     assert pooled == shown
+
+
+@pytest.mark.parametrize("wanted", ["read-write", "any", "primary", "prefer-standby"])
+async def test_a_host_that_is_silent_keeps_no_session_from_the_next_one(postgres_url, wanted):
+    there = URL(postgres_url)
+    directory, port = there.query["host"], int(there.query.get("port", "5432"))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hosts = {"host": f"127.0.0.1,{directory}", "port": f"{silent.getsockname()[1]},{port}"}
+        url = str(there.update_query(hosts | {"target_session_attrs": wanted, "sslmode": "disable"}))
+        async with Database(url, timeout=timedelta(seconds=4)) as database:
+            assert await database.fetchval("SELECT 1") == 1
+            async with database.dedicated_session() as session:  # and is not asked first again
+                began = asyncio.get_running_loop().time()
+                assert await session.fetchval("SELECT 1") == 1
+                assert wanted == "prefer-standby" or asyncio.get_running_loop().time() - began < 1
+            assert await database.hears_notifications(within=timedelta(seconds=2))
+
+
+async def test_of_hosts_that_all_fail_the_last_says_why_in_time():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        url = f"postgresql://nobody@127.0.0.1:1,127.0.0.1:{port}/none?sslmode=disable"
+        async with Database(url, timeout=timedelta(seconds=1)) as database:
+            async with asyncio.timeout(3):
+                with pytest.raises(StoreUnavailable, match="in time"):
+                    await database.fetchval("SELECT 1")

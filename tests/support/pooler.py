@@ -1,4 +1,7 @@
-"""What a pooler in transaction mode makes of notifications: it passes everything on, except those."""
+"""What a pooler in transaction mode makes of notifications: it passes everything on, except those.
+
+As PgBouncer, it refuses sessions that begin with parameters that it does not keep track of.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,15 @@ from contextlib import asynccontextmanager, suppress
 from yarl import URL
 
 _NOTIFICATION = b"A"
+_TRACKED = {
+    "user",
+    "database",
+    "application_name",
+    "client_encoding",
+    "datestyle",
+    "standard_conforming_strings",
+    "timezone",
+}
 
 
 @asynccontextmanager
@@ -18,7 +30,13 @@ async def deaf_pooler(store_url: str) -> AsyncIterator[str]:
 
     async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError):
+            head = await reader.readexactly(8)
+            parameters = await reader.readexactly(int.from_bytes(head[:4]) - 8)
+            if not {name.decode().lower() for name in parameters.rstrip(b"\0").split(b"\0")[::2]} <= _TRACKED:
+                writer.close()
+                return
             answers, requests = await _connect(target)
+            requests.write(head + parameters)
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(_pass_requests(reader, requests))

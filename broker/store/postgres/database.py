@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg  # noqa: TID251  (the fence)
@@ -22,6 +22,7 @@ import structlog
 from broker.errors import ConfigurationError, SignalBrokerError, StoreRefusal, StoreTimeout, StoreUnavailable
 from broker.reasons import named_reason_of, reason_of
 from broker.store.postgres.answers import is_about_data
+from broker.store.postgres.connecting import Connector, prepare
 from broker.store.postgres.statements import Statement
 
 Row = asyncpg.Record
@@ -30,19 +31,7 @@ log = structlog.get_logger()
 
 PROGRAM = "signal-broker"
 """What the application names of this product's sessions begin with."""
-_SERVER_SETTINGS = {
-    "timezone": "UTC",
-    "jit": "off",
-    # A process that is frozen or gone in the middle of a transaction must not block the others.
-    "idle_in_transaction_session_timeout": "10s",
-    # What a process gave up waiting for does not go on without it.
-    "client_connection_check_interval": "1s",
-}
-
-_ISOLATION = "SET default_transaction_isolation = 'read committed'"
-"""Who has waited for a lock reads what was committed meanwhile, whatever is set for the role or the database. Not one
-of the settings above: a pooler may refuse those that it was not told of.
-"""
+_SERVER_SETTINGS = {"timezone": "UTC"}
 
 _FAILURES = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """Everything that a call of asyncpg raises; a `TimeoutError` is an `OSError`."""
@@ -103,11 +92,6 @@ def _translate_answer(error: asyncpg.PostgresError) -> SignalBrokerError:
         return Conflict(str(error), constraint) if unique else DataError(f"PostgreSQL: {error}")
     message = f"PostgreSQL: {named_reason_of(error)}"
     return StoreUnavailable(message) if sqlstate[:2] in _GONE else StoreRefusal(message, sqlstate)
-
-
-async def _prepare(connection: Any) -> None:
-    """Prepare a new connection of the pool."""
-    await connection.execute(_ISOLATION)
 
 
 async def _keep(_: Any) -> None:
@@ -211,14 +195,16 @@ class Database:
         self.tells_purpose = "application_name" not in parse_qs(urlsplit(url).query)
         """Whether its sessions show what they are for, and have no other name from *url*."""
         self._name = {"application_name": f"{PROGRAM} {purpose}"} if self.tells_purpose else {}
+        self._connector = Connector(url)
         self._pool: Any = asyncpg.create_pool(
             url,
+            connect=cast("Any", self._connector.connect),
             min_size=0,
             max_size=size,
             timeout=timeout.total_seconds(),
             command_timeout=timeout.total_seconds(),
             max_inactive_connection_lifetime=60,
-            init=_prepare,
+            init=prepare,
             reset=_keep,
             server_settings=_SERVER_SETTINGS | self._name,
         )
@@ -273,15 +259,15 @@ class Database:
             connection = await self._connect(_SERVER_SETTINGS)
         try:
             with _translated():
-                await connection.execute(_ISOLATION, timeout=self.timeout.total_seconds())
+                await prepare(connection, self.timeout.total_seconds())
             yield Session(connection, timeout or self.timeout)
         finally:
             connection.terminate()
 
     async def _connect(self, settings: Mapping[str, str]) -> Any:
         """Return a new connection outside the pool, to be closed by who asked for it."""
-        return await asyncpg.connect(
-            self.url, timeout=self.timeout.total_seconds(), server_settings={**settings, **self._name}
+        return await self._connector.connect(
+            timeout=self.timeout.total_seconds(), server_settings={**settings, **self._name}
         )
 
     @asynccontextmanager
