@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -80,12 +81,12 @@ class ShardFollower:
         for queue, sharding in wanted.items():
             known = self._known.get(queue, Sharding())
             if sharding.consumed > known.consumed:
-                published = min(sharding.published, known.consumed)
-                self._transport.shard(queue, Sharding(published, known.consumed), valid=valid())
+                known = replace(known, published=min(sharding.published, known.consumed))
+                self._transport.shard(queue, known, valid=valid())
                 if self._declare:
                     await self._transport.declare(shard_topology(queue, sharding.consumed))
             self._transport.shard(queue, sharding, valid=valid())
-            if sharding != known:
+            if sharding != self._known.get(queue, Sharding()):
                 log.info("shards.changed", queue=queue, published=sharding.published, consumed=sharding.consumed)
             self._known[queue] = sharding
 

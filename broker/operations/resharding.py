@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from broker.errors import Unavailable, Unroutable
-from broker.shards import VALID
+from broker.shards import LOOK_EVERY, VALID
 from broker.store.shards import ShardStore
 from broker.topology import MOST_SHARDS, Sharding, shard_names, shard_topology
 from broker.transport import Transport
@@ -25,6 +25,8 @@ DRAINED_WITHIN = timedelta(hours=1)
 _LOOK_EVERY = 0.5
 MEASURED_WITHIN = timedelta(seconds=12)
 """The maximum age of RabbitMQ's counts of unacknowledged messages, which it refreshes every five seconds."""
+_ASKED_WITHIN = timedelta(seconds=30)
+"""How long it may take to ask RabbitMQ and PostgreSQL afterwards."""
 _FOREVER = timedelta(days=1)
 
 
@@ -75,7 +77,7 @@ class Resharder:
             if not alone:
                 raise Unavailable("another command is changing the numbers of shards: wait for it")
             known = (await self._store.read())[queue]
-            known = Sharding(known.published, await self._find_last(queue, known.consumed))
+            known = Sharding(known.published, await self._find_last(queue, known.count))
             self._transport.shard(queue, known, valid=_FOREVER)
             steps = self._grow(queue, known, count) if count > known.published else self._shrink(queue, known, count)
             async with aclosing(steps):
@@ -99,6 +101,7 @@ class Resharder:
     async def _shrink(self, queue: str, known: Sharding, count: int) -> AsyncGenerator[str, None]:
         surplus = shard_names(queue, known.consumed, first=count)
         if not surplus:
+            await self._transport.declare(shard_topology(queue, count))  # they may have been lost
             return
         await self._are_unused(surplus)  # to see that it can be seen
         yield f"letting {', '.join(surplus)} have no more messages"
@@ -114,20 +117,23 @@ class Resharder:
             if asyncio.get_running_loop().time() > end:
                 raise Unavailable(f"a consumer holds messages of {', '.join(surplus)}: run the command again")
         yield "deleting them"
+        await asyncio.sleep(min(self._valid, LOOK_EVERY).total_seconds())  # nobody is to look for them any more
         for name in reversed(surplus):
             await self._transport.delete(name, timeout=self._timeout)
 
     async def _end_consuming(self, queue: str, known: Sharding, count: int, surplus: Sequence[str]) -> bool:
-        """End the consumers of the *surplus*; return whether it is empty afterwards, else it is consumed again."""
+        """End the consumers of the *surplus*; return whether it is empty afterwards, else it is consumed again.
+
+        It is consumed again, too, after a while, if this process or PostgreSQL is lost meanwhile.
+        """
         ended = False
-        await self._write(queue, Sharding(count, count))
+        await self._store.leave(queue, within=CONSUMED_WITHIN + self._measured_within + _ASKED_WITHIN)
         try:
             await self._until(lambda: self._are_left(surplus), CONSUMED_WITHIN, f"the last consumer of {surplus}")
             await asyncio.sleep(self._measured_within.total_seconds())
             ended = await self._are_empty(surplus) and await self._are_unused(surplus)
         finally:
-            if not ended:
-                await self._write(queue, Sharding(count, known.consumed))
+            await self._write(queue, Sharding(count, count if ended else known.consumed))
         return ended
 
     async def _write(self, queue: str, sharding: Sharding) -> None:

@@ -28,7 +28,7 @@ class ShardingTransport(Protocol):
         ...
 
     def shards(self, queue: str) -> tuple[str, ...]:
-        """Return the queues that *queue* is split into, as far as they are consumed here; only itself if it is not."""
+        """Return the queues that *queue* is split into, as far as they may hold messages; only itself if it is not."""
         ...
 
     async def total(self, queue: str, *, timeout: timedelta) -> int | None:
@@ -52,5 +52,5 @@ class ShardingTransport(Protocol):
 
 
 def shards_of(transport: Transport, queue: str) -> tuple[str, ...]:
-    """Return the queues that *queue* is split into, as far as they are consumed here; only itself if it is not."""
+    """Return the queues that *queue* is split into, as far as they may hold messages; only itself if it is not."""
     return transport.shards(queue) if isinstance(transport, ShardingTransport) else (queue,)

@@ -63,8 +63,10 @@ def with_store(command: Callable[Concatenate[Admin, P], Coroutine[Any, Any, None
     return called
 
 
-def with_transport(command: Callable[Concatenate[Transport, P], Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Return *command* for click; it is called with the open transport, where the topology is declared.
+def with_transport(
+    command: Callable[Concatenate[Settings, Transport, P], Coroutine[Any, Any, None]],
+) -> Callable[P, None]:
+    """Return *command* for click; it is called with the settings and the transport, where the topology is declared.
 
     The store is opened, as by `with_store`, only if the transport is in it: RabbitMQ needs no store, nor its schema.
 
@@ -79,7 +81,7 @@ def with_transport(command: Callable[Concatenate[Transport, P], Coroutine[Any, A
 
         async def work(opened: AbstractAsyncContextManager[Transport]) -> None:
             async with opened as transport:
-                await command(transport, *args, **kwargs)
+                await command(settings, transport, *args, **kwargs)
 
         if settings.transport_url == EMBEDDED:
             _run(settings, lambda admin: work(admin.transport()))

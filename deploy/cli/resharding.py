@@ -8,11 +8,12 @@ from datetime import timedelta
 
 import click
 
-from broker.errors import TransportError, Unroutable
+from broker.errors import StoreRefusal, StoreUnavailable, TransportError, Unroutable
 from broker.operations.resharding import Resharder
+from broker.settings import Settings
 from broker.store.postgres.database import Database
 from broker.store.shards import ShardStore
-from broker.topology import MOST_SHARDS, RECORD, Sharding, shard_names
+from broker.topology import MOST_SHARDS, RECORD, Sharding, shard_names, shard_topology
 from broker.transport import Transport
 from broker.transport.sharding import ShardingTransport
 from deploy.cli.admin import Admin, with_store
@@ -36,6 +37,24 @@ async def reshard(admin: Admin, numbers: Mapping[str, int], *, as_json: bool) ->
         show_json({"shards": dict(numbers)})
 
 
+async def declare_shards(settings: Settings, transport: Transport) -> None:
+    """Declare the shards that the store knows of; say so if it cannot be asked.
+
+    Raises:
+        ConfigurationError: One exists with other arguments, or may not be declared.
+    """
+    async with Database(settings.store_url, timeout=settings.store_timeout, size=1) as database:
+        try:
+            numbers = await ShardStore(database).read()
+        except StoreRefusal:  # nothing is split before `migrate`
+            return
+        except StoreUnavailable as error:
+            say(f"whether queues are split is not known ({error}): if they are, call this again later", err=True)
+            return
+    for queue, known in numbers.items():
+        await transport.declare(shard_topology(queue, known.count))
+
+
 async def judge_shards(database: Database, transport: Transport, timeout: timedelta) -> Finding:
     """Return whether each queue has as many shards as it should, and none beside these, which would not be consumed."""
     numbers = await ShardStore(database).read()
@@ -52,16 +71,20 @@ async def judge_shards(database: Database, transport: Transport, timeout: timede
 async def _find_trouble(transport: Transport, queue: str, known: Sharding, timeout: timedelta) -> Finding | None:
     option = "--record-shards" if queue == RECORD else "--attempt-shards"
     command = f"`signal-broker topology {option} {known.published}`"
-    if known.consumed > known.published:
+    if known.count > known.published:
         return Finding(
             "warn", "shards", f"{queue} is being split anew, or that was interrupted: then {command} completes it"
         )
-    for name in shard_names(queue, min(known.consumed + 1, MOST_SHARDS), first=known.consumed):
-        with suppress(Unroutable):
-            depth = await transport.depth(name, timeout=timeout)
-            return Finding(
-                "fail" if depth else "warn",
-                "shards",
-                f"{name} has no consumers, and {depth} messages wait in it: {command} has them consumed and deletes it",
-            )
-    return None
+    found: dict[str, int] = {}
+    with suppress(Unroutable):
+        for name in shard_names(queue, MOST_SHARDS, first=known.count):
+            found[name] = await transport.depth(name, timeout=timeout)
+    if not found:
+        return None
+    depth = sum(found.values())
+    return Finding(
+        "fail" if depth else "warn",
+        "shards",
+        f"{', '.join(found)} have no consumers, and {depth} messages wait there: {command} has them consumed and"
+        " deletes the queues",
+    )

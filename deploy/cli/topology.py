@@ -6,11 +6,13 @@ from dataclasses import asdict
 
 import click
 
+from broker.settings import Settings
 from broker.topology import ATTEMPT, MOST_SHARDS, RECORD, RETIRED, TOPOLOGY, Topology
 from broker.transport import Transport
 from deploy.cli.admin import with_transport
+from deploy.cli.backends import EMBEDDED
 from deploy.cli.output import as_json, example, say, show_json, show_table
-from deploy.cli.resharding import reshard
+from deploy.cli.resharding import declare_shards, reshard
 
 _COUNT = click.IntRange(1, MOST_SHARDS)
 
@@ -32,7 +34,8 @@ def topology(*, apply: bool, prune: bool, record_shards: int | None, attempt_sha
 
     Processes declare them when they start, and again when they are lost. --apply declares them beforehand, with a
     RabbitMQ user that has the permission `configure`; then the processes do not need it, and wait for this. It changes
-    nothing that exists, and does not need PostgreSQL, unless the transport is `embedded:`. --prune is the last step of
+    nothing that exists, and does not need PostgreSQL, unless the transport is `embedded:`, or queues are split: their
+    numbers of shards are there. --prune is the last step of
     an upgrade, when no gateway of an earlier version runs any more; it says what it removed, as far as the transport
     tells.
 
@@ -56,8 +59,10 @@ def topology(*, apply: bool, prune: bool, record_shards: int | None, attempt_sha
 
 
 @with_transport
-async def _apply(transport: Transport, *, prune: bool, as_json: bool) -> None:
+async def _apply(settings: Settings, transport: Transport, *, prune: bool, as_json: bool) -> None:
     await transport.declare(Topology(bindings=TOPOLOGY.bindings))  # they may have been left for later
+    if EMBEDDED not in (settings.store_url, settings.transport_url):
+        await declare_shards(settings, transport)
     removed = await transport.unbind(RETIRED) if prune else 0
     if as_json:
         show_json(_document() | {"applied": True, "pruned": prune, "removed": removed})

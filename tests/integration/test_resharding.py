@@ -14,7 +14,7 @@ from broker.errors import Unavailable
 from broker.operations.resharding import Resharder
 from broker.shards import ShardFollower
 from broker.store.shards import ShardStore
-from broker.topology import ATTEMPT, RECORD, TOPOLOGY, Sharding, shard_names
+from broker.topology import ATTEMPT, RECORD, TOPOLOGY, Sharding, shard_names, shard_topology
 from broker.transport import Message, Settlement
 from broker.transport.rabbitmq import RabbitTransport
 from tests.support.eventually import eventually
@@ -103,7 +103,7 @@ async def test_what_a_consumer_holds_keeps_its_shard(database, rabbitmq_url, man
     async with RabbitTransport(rabbitmq_url, management=management) as other:
         await other.declare(TOPOLOGY)
         await reshard(resharder, RECORD, 2)
-        async with ShardFollower(database, other), other.consume(RECORD, prefetch=10) as inbox:
+        async with ShardFollower(database, other) as follower, other.consume(RECORD, prefetch=10) as inbox:
             await other.publish(Message(body=b"", shard_by=1), exchange="", routing_key=RECORD, timeout=SOON)
             messages = await inbox.receive(1)
             inbox.suspend()
@@ -112,11 +112,54 @@ async def test_what_a_consumer_holds_keeps_its_shard(database, rabbitmq_url, man
             inbox.resume()
             await inbox.settle(messages, Settlement.ACK)
             assert (await shrinking)[-1] == "deleting them"
-        assert await other.depth(RECORD, timeout=SOON) == 0
+            await follower.look()
+            assert await other.depth(RECORD, timeout=SOON) == 0
 
 
 async def _has_left_off(database):
-    return (await ShardStore(database).read())[RECORD] == Sharding()
+    return (await ShardStore(database).read())[RECORD] == Sharding(1, 1, left=1)
+
+
+async def test_shards_that_a_lost_command_let_nobody_consume_are_counted_and_consumed_again(database, rabbitmq_url):
+    """It was killed before it could write that it had ended; a message had come back from a recorder that died."""
+    store = ShardStore(database)
+    async with RabbitTransport(rabbitmq_url) as transport:
+        await transport.declare(TOPOLOGY)
+        await transport.declare(shard_topology(RECORD, 3))
+        await store.write(RECORD, Sharding(1, 3))
+        async with ShardFollower(database, transport) as follower, transport.consume(RECORD, prefetch=10) as inbox:
+            await store.leave(RECORD, within=timedelta(seconds=2))
+            assert (await store.read())[RECORD] == Sharding(1, 1, left=2)
+            await follower.look()
+            await eventually(lambda: len(inbox.parts) == 1)
+            message = Message(body=b"", type="x")
+            await transport.publish(message, exchange="", routing_key="signals.record.2", timeout=SOON)
+            assert await transport.depth(RECORD, timeout=SOON) == 1
+            assert transport.shards(RECORD) == shard_names(RECORD, 3)
+            assert [received.type for received in await inbox.receive(1)] == ["x"]
+            assert (await store.read())[RECORD] == Sharding(1, 3)
+
+
+async def test_shards_that_were_lost_are_declared_by_the_same_number(rabbitmq_url, resharder):
+    await reshard(resharder, RECORD, 3)
+    await on_channel(rabbitmq_url, lambda channel: channel.queue_delete("signals.record.1"))
+    await reshard(resharder, RECORD, 3)
+    assert await exist(rabbitmq_url, *shard_names(RECORD, 3)) == [*shard_names(RECORD, 3)]
+
+
+async def test_rabbitmq_that_was_lost_gets_the_shards_back_with_the_topology(database, rabbitmq_url, tmp_path):
+    for queue, count in {RECORD: 3, ATTEMPT: 2}.items():
+        await ShardStore(database).write(queue, Sharding(count, count))
+    environment = {"STORE_URL": database.url, "TRANSPORT_URL": rabbitmq_url}
+    assert "everything is declared" in await topology(environment, tmp_path, "--apply")
+    names = [*shard_names(RECORD, 3), *shard_names(ATTEMPT, 2)]
+    assert await exist(rabbitmq_url, *names) == names
+
+
+async def test_without_postgresql_the_topology_is_declared_and_says_what_is_not_known(rabbitmq_url, tmp_path):
+    environment = {"STORE_URL": "postgresql://nobody@127.0.0.1:1/none", "TRANSPORT_URL": rabbitmq_url}
+    assert "everything is declared" in await topology(environment, tmp_path, "--apply")
+    assert "whether queues are split is not known" in (tmp_path / "topology.log").read_text()
 
 
 async def test_shards_that_an_interrupted_command_left_are_deleted_by_the_next(rabbitmq_url, database, resharder):

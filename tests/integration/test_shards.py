@@ -312,7 +312,7 @@ async def test_doctor_tells_the_numbers_and_what_was_left_behind(transport, data
     await store.write(RECORD, Sharding(1, 1))
     level, detail = await judge()
     assert level == "fail"
-    assert "signals.record.1 has no consumers, and 1 messages wait in it" in detail
+    assert "signals.record.1, signals.record.2 have no consumers, and 1 messages wait there" in detail
     assert "`signal-broker topology --record-shards 1`" in detail
 
 

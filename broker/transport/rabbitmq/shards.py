@@ -45,8 +45,9 @@ class Shards:
         return 1 if known is None else known.consumed
 
     def names(self, queue: str) -> tuple[str, ...]:
-        """Return the queues that *queue* is split into, as far as they are consumed; only itself if it is not."""
-        return shard_names(queue, self.count(queue))
+        """Return the queues that *queue* is split into, as far as they may hold messages; only itself if it is not."""
+        known = self._known.get(queue)
+        return (queue,) if known is None else shard_names(queue, known.count)
 
     def choose(self, exchange: str, routing_key: str, by: int | str) -> str:
         """Return the routing key of a message to *exchange* with *routing_key*, after its shard is chosen *by* that."""
