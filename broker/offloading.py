@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
+import sys
 from collections.abc import Callable
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 R = TypeVar("R")
 
 LARGE = 16 << 10
 """Bytes of JSON that take some milliseconds if they are many small values."""
+
+_HEAVY = 256 << 10
+"""Bytes of JSON whose values take tens of megabytes if they are many and small."""
 
 
 class Offloader:
@@ -27,7 +33,11 @@ class Offloader:
         if size <= LARGE:
             return function()
         async with self._turn:
-            return await asyncio.to_thread(_run_uncollected, function)
+            try:
+                return await asyncio.to_thread(_run_uncollected, function)
+            finally:
+                if size > _HEAVY:
+                    await asyncio.to_thread(_release)
 
 
 def _run_uncollected(function: Callable[[], R]) -> R:
@@ -40,3 +50,19 @@ def _run_uncollected(function: Callable[[], R]) -> R:
         return function()
     finally:
         gc.enable()
+
+
+def _release() -> None:
+    """Return freed memory to the system.
+
+    glibc keeps what lies between values that are in use, in each thread, and takes more for the next large text.
+    """
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
+
+
+@cache
+def _malloc_trim() -> Any:
+    """Return the function of glibc; None where another library allocates memory."""
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None

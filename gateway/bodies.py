@@ -16,7 +16,7 @@ from gateway.continuing import invite_body
 from gateway.encodings import inflate, read_encoding
 from gateway.http_errors import BadRequest, TooLarge, TooSlow, UnsupportedMediaType
 from gateway.offloading import offload
-from gateway.rooms import ARRIVAL, SMALL, WORK, take_room
+from gateway.rooms import ARRIVAL, SMALL, WORK, take_room, weigh
 
 D = TypeVar("D", bound=Schema)
 
@@ -97,14 +97,14 @@ async def read_body(request: web.Request, limit: int) -> bytes:
     encoding = read_encoding(request)
     if encoding is None:
         body = await _receive(request, limit)
-        await take_room(request, WORK, len(body), within=request.app[BODY_TIMEOUT])
+        await take_room(request, WORK, weigh(body), within=request.app[BODY_TIMEOUT])
         return body
     # Data that cannot be compressed grows a little.
     body = await _receive(request, 2 * limit)
     if not body:
         return body
     inflated = await offload(request, lambda: inflate(body, encoding, limit), size=len(body))
-    size = len(inflated)
+    size = weigh(inflated)
     if size > SMALL:
         del inflated  # while it waits for room it takes none
         await take_room(request, WORK, size, within=request.app[BODY_TIMEOUT])

@@ -17,7 +17,9 @@ SMALL = 16 << 10
 MOST_ARRIVED = 8 << 20
 """Bytes of all other bodies, from the first byte until they are answered."""
 MOST_WORK = 4 << 20
-"""Bytes of those that are complete and worked on. That takes many times their size, in texts and buffers."""
+"""Bytes of the values of those that are complete and worked on, which takes several times as much."""
+_MEMBER, _CONTAINER, _ELEMENT = 40, 20, 4
+"""What each colon, opening bracket or comma of a JSON text adds to its size: a fifth of the memory of its values."""
 MOST_WAITING = 100
 """How many requests wait for a room; of each, some 100 KiB have arrived."""
 _RETRY_AFTER = 5
@@ -35,6 +37,16 @@ def open_rooms(app: web.Application) -> None:
     """Make the rooms of *app*, whose outermost middleware has to be `give_back_rooms`."""
     app[ARRIVAL] = Budget(MOST_ARRIVED, most_waiting=MOST_WAITING)
     app[WORK] = Budget(MOST_WORK, most_waiting=MOST_WAITING)
+
+
+def weigh(body: bytes) -> int:
+    """Return the size of the values in *body*, which is JSON: many small ones take more than their text."""
+    if len(body) <= SMALL:
+        return len(body)
+    values = (
+        _MEMBER * body.count(b":") + _CONTAINER * (body.count(b"{") + body.count(b"[")) + _ELEMENT * body.count(b",")
+    )
+    return len(body) + values
 
 
 async def take_room(request: web.Request, key: web.AppKey[Budget], size: int, *, within: timedelta) -> None:
@@ -60,11 +72,12 @@ async def take_room(request: web.Request, key: web.AppKey[Budget], size: int, *,
 async def give_back_rooms(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give back what a large body took: the room of the work with the answer, the other once the answer is sent.
 
-    The answer may be twice as large as the body, and stays in memory while the caller does not read it.
+    The answer may be several times as large as the body, and stays in memory while the caller does not read it.
     """
     try:
         response = await handler(request)
         if _has_rooms(request):
+            _count_answer(request, response)
             _give_back(request, WORK)
             with suppress(ConnectionError):  # aiohttp finds out itself
                 await response.prepare(request)
@@ -73,6 +86,16 @@ async def give_back_rooms(request: web.Request, handler: Handler) -> web.StreamR
     finally:
         if _has_rooms(request):
             _give_back(request, WORK, ARRIVAL)
+
+
+def _count_answer(request: web.Request, response: web.StreamResponse) -> None:
+    """Let bodies that arrive wait for an answer that is larger than the body that it is the answer to."""
+    taken = request[_TAKEN]
+    size = len(response.body) if isinstance(response, web.Response) and isinstance(response.body, bytes) else 0
+    surplus = size - taken.get(ARRIVAL, 0)
+    if surplus > 0:
+        request.app[ARRIVAL].overdraw(surplus)
+        taken[ARRIVAL] = size
 
 
 def _has_rooms(request: web.Request) -> bool:

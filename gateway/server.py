@@ -262,6 +262,16 @@ class _Connection(RequestHandler):
         if self.wait is Wait.UNREAD:
             self._connections.resume(self)
 
+    async def _drain_helper(self) -> None:
+        """Wait until the caller has read what was written.
+
+        The error that says that it has gone leads to its own frame otherwise, a cycle that keeps the whole answer.
+        """
+        try:
+            await super()._drain_helper()
+        except ConnectionError as error:
+            raise error.with_traceback(None) from None
+
     def give_up(self, wait: Wait) -> None:
         """End it: a caller that has begun a request is told."""
         if wait is Wait.HEAD and self._head:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import re
 import socket
+import weakref
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from urllib.parse import urlsplit
@@ -34,6 +36,8 @@ class Server:
         self.runner = runner
         self.going_on = asyncio.Event()
         """Lets `/slow` be answered."""
+        self.answers = []
+        """References to the answers of `/large`."""
         self.slow = 0
         """How many requests of `/slow` have come."""
         self._before = open_connections()
@@ -67,7 +71,9 @@ async def serving(*, most=100, **patience):
         return web.Response(text="alive")
 
     async def large(_request):
-        return web.Response(body=bytes(20 << 20))
+        answer = web.Response(body=bytes(20 << 20))
+        server.answers.append(weakref.ref(answer))
+        return answer
 
     async def slow(_request):
         server.slow += 1
@@ -197,6 +203,20 @@ async def test_an_answer_that_is_not_read_is_cut_off(connection):
     async with serving(unread=SOON) as server, server.connected(request, buffer=4096):
         await eventually(lambda: closings("unread") == before + 1)
         await eventually(lambda: server.open == 0)
+
+
+async def test_an_answer_whose_caller_has_gone_is_not_kept_until_garbage_is_collected():
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving() as server:
+            async with server.connected(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n", buffer=4096) as (reader, _):
+                await reader.readline()
+                (answer,) = server.answers
+                assert answer() is not None
+            await eventually(lambda: answer() is None)
+    finally:
+        gc.enable()
 
 
 async def test_after_the_last_answer_the_caller_has_to_go():

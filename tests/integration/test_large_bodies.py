@@ -49,6 +49,32 @@ async def throw(client, path, **headers):
     return await client.request("POST", path, data=data, headers={"Content-Type": "application/json", **headers})
 
 
+MANY_MEMBERS = json.dumps({"name": "nobody", "payload": {str(number): {} for number in range(80_000)}}).encode()
+ROOM = 256
+"""MiB in which a process does its work, as the runbook says."""
+
+
+async def test_many_small_values_take_no_more_memory_and_callers_who_leave_keep_none(product):
+    async with product.sibling("gateway", BODY_TIMEOUT_SECONDS="60") as gateway:
+        host, port = urlsplit(gateway.url).hostname, urlsplit(gateway.url).port
+        head = (
+            f"POST /v1/signals HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(MANY_MEMBERS)}\r\n\r\n"
+        )
+
+        async def throw_and_leave():
+            """Do not read the answer, which has seven times as many bytes."""
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(head.encode() + MANY_MEMBERS)
+            status = await reader.readline()
+            writer.transport.abort()
+            return int(status.split()[1])
+
+        statuses = await asyncio.gather(*(throw_and_leave() for _ in range(20)))
+        assert set(statuses) <= {202, 503}
+        assert gateway.peak < ROOM
+
+
 async def test_a_large_throw_without_room_is_refused_for_now_and_small_ones_pass(product):
     """So many slow ones hold the room, or wait for it, that there is no use in waiting behind them."""
     async with product.sibling("gateway", BODY_TIMEOUT_SECONDS="60") as gateway, client_of(gateway.url) as client:

@@ -7,7 +7,6 @@ import base64
 import os
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -34,12 +33,6 @@ FILTER = parse_filter({"number": [{"operator": "NUM_GTE", "value": "0"}]})
 CONFIRMED = timedelta(seconds=30)
 MOST = 200
 """MiB of a role's resident set; 80 of them are there before it does anything."""
-
-
-def peak(process):
-    """Return the largest resident set that a process has had, in MiB."""
-    status = Path(f"/proc/{process.process.pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) >> 10
 
 
 @pytest.fixture
@@ -96,11 +89,11 @@ async def test_a_backlog_of_large_signals_needs_no_more_memory_than_a_few_of_the
 
         async with process("recorder") as recorder:
             await eventually(is_recorded, within=60)
-            assert peak(recorder) < MOST
+            assert recorder.peak < MOST
         async with process("scheduler") as scheduler, process("deliverer") as deliverer:
             await eventually(lambda: len(receiver.taken) == 2 * COUNT, within=60)
-            assert peak(scheduler) < MOST
-            assert peak(deliverer) < MOST
+            assert scheduler.peak < MOST
+            assert deliverer.peak < MOST
 
 
 async def test_callers_that_keep_their_connections_leave_nothing_of_their_signals_in_memory(
@@ -116,4 +109,4 @@ async def test_callers_that_keep_their_connections_leave_nothing_of_their_signal
         for _ in range(2):
             answers = [client.request("POST", "/v1/signals", json=document) for _ in range(COUNT)]
             assert {status for status, _, _ in await asyncio.gather(*answers)} == {202}
-        assert peak(gateway) < MOST
+        assert gateway.peak < MOST

@@ -106,6 +106,12 @@ class Process:
         lines = self._out.read_text().splitlines(keepends=True)
         return next((line.split()[1] for line in lines if line.startswith("ready ") and line.endswith("\n")), None)
 
+    @property
+    def peak(self) -> int:
+        """The largest resident set that it has had, in MiB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) >> 10
+
     def kill(self) -> None:
         """Kill it as ``kill -9`` does."""
         self.process.send_signal(signal.SIGKILL)

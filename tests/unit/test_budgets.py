@@ -145,3 +145,13 @@ async def test_alone_one_may_grow_beyond_the_total():
     budget = Budget(100)
     await taking(budget, 100)
     assert (await growing(budget, 100, 100)).done()
+
+
+async def test_what_is_there_already_is_counted_beyond_the_total():
+    budget = Budget(10)
+    await budget.take(8)
+    budget.overdraw(12)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(budget.take(1), 0.01)
+    budget.give_back(12)
+    await asyncio.wait_for(budget.take(2), 1)
