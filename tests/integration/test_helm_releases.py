@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.helm import CHART, HelmFailed, Manifest, helm, needs_helm
+from tests.support.deployment import DEPLOY
+from tests.support.helm import CHART, HelmFailed, Manifest, helm, kubectl, needs_helm
 from tests.support.kubernetes import Cluster, serving
 
 pytestmark = [pytest.mark.slow, needs_helm]
@@ -20,12 +22,13 @@ class Release:
 
     def __init__(self, cluster: Cluster, url: str, notes: str) -> None:
         self.cluster = cluster
+        self.url = url
         self._server = ("--kube-apiserver", url, "--timeout", "30s")
         self._settings = {"HELM_DRIVER": "sql", "HELM_DRIVER_SQL_CONNECTION_STRING": notes}
 
-    def apply(self, **values: Manifest) -> list[tuple[str, str]]:
-        """Install or upgrade it, and return what that did."""
-        command = ("upgrade", "--install", "--disable-openapi-validation", "signal-broker", CHART)
+    def apply(self, *flags: str, **values: object) -> list[tuple[str, str]]:
+        """Install or upgrade it, with *flags* of Helm, and return what that did."""
+        command = ("upgrade", "--install", "--disable-openapi-validation", *flags, "signal-broker", str(CHART))
         return self._do(*command, "--values", str(CHART / "ci" / "minimal.yaml"), values=values)
 
     def roll_back(self) -> list[tuple[str, str]]:
@@ -107,3 +110,67 @@ def test_a_rollback_runs_no_job(release: Release):
     deeds = release.roll_back()
     assert checksums(release) == before
     assert [what for _, what in deeds if what.startswith("Job/")] == []
+
+
+KUSTOMIZE_BASE = [
+    *(("apps/v1", "Deployment", f"signal-broker-{role}") for role in ("gateway", "recorder", "deliverer", "scheduler")),
+    ("v1", "Service", "signal-broker"),
+    ("v1", "ServiceAccount", "signal-broker"),
+    ("v1", "ConfigMap", "signal-broker-6hb5t2"),
+    ("batch/v1", "Job", "signal-broker-migrate"),
+    ("batch/v1", "Job", "signal-broker-topology"),
+    ("networking.k8s.io/v1", "NetworkPolicy", "signal-broker"),
+    ("networking.k8s.io/v1", "NetworkPolicy", "signal-broker-webhooks"),
+    *(
+        ("policy/v1", "PodDisruptionBudget", f"signal-broker-{role}")
+        for role in ("gateway", "recorder", "deliverer", "scheduler")
+    ),
+    ("autoscaling/v2", "HorizontalPodAutoscaler", "signal-broker-gateway"),
+    ("keda.sh/v1alpha1", "ScaledObject", "signal-broker-recorder"),
+    ("keda.sh/v1alpha1", "ScaledObject", "signal-broker-deliverer"),
+    ("keda.sh/v1alpha1", "TriggerAuthentication", "signal-broker-rabbitmq"),
+    ("v1", "Secret", "signal-broker"),
+    ("v1", "Secret", "signal-broker-keda"),
+]
+"""What 0.1 had in a namespace by deploy/overlays/production, with its Secrets."""
+
+
+@pytest.fixture
+def release_beside_the_base(release: Release) -> Release:
+    """A release that is not installed yet, where the kustomize base of 0.1 runs."""
+    for version, kind, name in KUSTOMIZE_BASE:
+        spec = {"selector": {"matchLabels": {"app.kubernetes.io/name": "signal-broker"}}, "template": {}}
+        release.cluster.keep({"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": spec})
+    return release
+
+
+def steps_from_the_base() -> list[list[str]]:
+    """Return the commands by which the runbook replaces the kustomize base, each in its words."""
+    section = (DEPLOY / "runbook.md").read_text().partition("### From 0.1 to 0.2")[2].partition("\n### ")[0]
+    lines = [line.strip() for line in section.replace("\\\n", " ").splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line.startswith(("kubectl ", "helm "))]
+
+
+def test_helm_refuses_what_the_kustomize_base_made(release_beside_the_base: Release):
+    with pytest.raises(HelmFailed, match="missing key"):
+        release_beside_the_base.apply(secrets=None, existingSecret="signal-broker")
+
+
+def test_the_runbook_replaces_the_kustomize_base_and_keeps_its_service_until_the_schema_is_new(
+    release_beside_the_base: Release,
+):
+    release = release_beside_the_base
+    for program, *words in steps_from_the_base():
+        if program == "helm":
+            flags = [word for word in words if word in {"--take-ownership", "--force-conflicts"}]
+            deeds = release.apply(*flags, secrets=None, existingSecret="signal-broker")
+        elif "delete" in words and "-l" not in words:
+            kubectl(*words, "--wait=false", "--server", release.url)
+    assert deeds.index(("create", SETUP[1])) < deeds.index(("change", "Service/signal-broker"))
+    assert of_processes(deeds) == DEPLOYMENTS
+    for kind in ("Deployment", "Service", "ServiceAccount", "NetworkPolicy", "PodDisruptionBudget"):
+        for document in release.cluster.all(kind).values():
+            assert document["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "Helm"
+    for kind in ("HorizontalPodAutoscaler", "ScaledObject", "TriggerAuthentication"):
+        assert release.cluster.all(kind) == {}
+    assert release.cluster.all("Secret").keys() == {"signal-broker", "signal-broker-keda"}

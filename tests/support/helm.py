@@ -76,13 +76,22 @@ def helm(
     return _run("helm", *arguments, "--values", "-", given=yaml.safe_dump(values), settings=settings)
 
 
+def kubectl(*arguments: str) -> str:
+    """Run kubectl with *arguments* and return what it printed.
+
+    Raises:
+        HelmFailed: Its exit status was not 0.
+    """
+    return _run("kubectl", *arguments)
+
+
 def kustomize(directory: Path) -> list[Manifest]:
     """Return the manifests that ``kubectl kustomize`` makes of *directory*.
 
     Raises:
         HelmFailed: Its exit status was not 0.
     """
-    return list(yaml.safe_load_all(_run("kubectl", "kustomize", directory)))
+    return list(yaml.safe_load_all(kubectl("kustomize", str(directory))))
 
 
 def render(

@@ -1,8 +1,9 @@
 """As much of the API of Kubernetes as Helm needs for a chart: it keeps objects, and runs nothing.
 
-A Job ends at once, well or badly, and its pods cannot be changed, as in Kubernetes. Unlike there, an object that is
-applied replaces the old one, nothing is validated, and no controller makes anything. Helm has to keep its notes
-elsewhere: as Secrets they would come in a form that is not read here.
+A Job ends at once, well or badly, and its pods cannot be changed, nor the selector of a Deployment, as in Kubernetes.
+What somebody else keeps here is changed only by force. Unlike there, an object that is applied replaces the old one,
+nothing is validated, and no controller makes anything. Helm has to keep its notes elsewhere: as Secrets they would come
+in a form that is not read here.
 """
 
 from __future__ import annotations
@@ -23,12 +24,13 @@ Manifest = dict[str, Any]
 _KINDS = {
     "v1": "ConfigMap Secret Service ServiceAccount",
     "apps/v1": "Deployment",
+    "autoscaling/v2": "HorizontalPodAutoscaler",
     "batch/v1": "Job",
+    "keda.sh/v1alpha1": "ScaledObject TriggerAuthentication",
     "networking.k8s.io/v1": "NetworkPolicy",
     "policy/v1": "PodDisruptionBudget",
 }
 _PLURALS = {"NetworkPolicy": "networkpolicies"}
-_GROUPS = [version.partition("/")[0] for version in _KINDS if "/" in version]
 _PATH = re.compile(r"/apis?/(?P<version>.+?)/namespaces/(?P<namespace>[^/]+)/(?P<plural>[^/]+)(?:/(?P<name>[^/]+))?")
 
 
@@ -50,11 +52,18 @@ class Cluster:
     deeds: list[tuple[str, str]] = field(default_factory=list)
     ran: list[tuple[str, Manifest]] = field(default_factory=list)
     _objects: dict[tuple[str, str], Manifest] = field(default_factory=dict)
+    _foreign: set[tuple[str, str]] = field(default_factory=set)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def all(self, kind: str) -> dict[str, Manifest]:
         """Return the objects of *kind*, by their names."""
         return {name: document for (plural, name), document in self._objects.items() if plural == _plural(kind)}
+
+    def keep(self, document: Manifest) -> None:
+        """Have *document* as an object that somebody else made."""
+        kept = (_plural(document["kind"]), document["metadata"]["name"])
+        self._objects[kept] = document
+        self._foreign.add(kept)
 
     def answer(self, method: str, url: str, body: bytes) -> tuple[int, Manifest | None]:
         """Return the status with which *method* on *url* is answered, and the document, if it is JSON."""
@@ -71,16 +80,21 @@ class Cluster:
                 items = [document for (kept, _), document in self._objects.items() if kept == plural]
                 return 200, {"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items}
             if method == "PATCH":
-                return self._apply(plural, old, yaml.safe_load(body))
+                return self._apply(plural, old, yaml.safe_load(body), forced=query.get("force") == ["true"])
             if old is None:
                 return _refused(404, "NotFound", f"{plural} {name}")
             if method == "DELETE":
                 del self._objects[plural, name]
+                self._foreign.discard((plural, name))
                 self.deeds.append(("delete", f"{old['kind']}/{name}"))
             return 200, old
 
-    def _apply(self, plural: str, old: Manifest | None, document: Manifest) -> tuple[int, Manifest]:
+    def _apply(self, plural: str, old: Manifest | None, document: Manifest, *, forced: bool) -> tuple[int, Manifest]:
         kind, name = document["kind"], document["metadata"]["name"]
+        if (plural, name) in self._foreign and not forced:
+            return _refused(409, "Conflict", f"{plural} {name} has another manager of its fields")
+        if kind == "Deployment" and old and old["spec"]["selector"] != document["spec"]["selector"]:
+            return _refused(422, "Invalid", "spec.selector: field is immutable")
         if kind == "Job":
             if old and old["spec"]["template"] != document["spec"]["template"]:
                 return _refused(422, "Invalid", "spec.template: field is immutable")
@@ -119,8 +133,9 @@ def _discovered(path: str) -> tuple[int, Manifest | None]:
     if path == "/api":
         return 200, {"kind": "APIVersions", "versions": ["v1"]}
     if path == "/apis":
-        versions = [{"groupVersion": f"{group}/v1", "version": "v1"} for group in _GROUPS]
-        groups = [{"name": v["groupVersion"][:-3], "versions": [v], "preferredVersion": v} for v in versions]
+        parts = [(kept.partition("/")[0], kept, kept.partition("/")[2]) for kept in _KINDS if "/" in kept]
+        versions = [(group, {"groupVersion": kept, "version": version}) for group, kept, version in parts]
+        groups = [{"name": group, "versions": [v], "preferredVersion": v} for group, v in versions]
         return 200, {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
     if version not in _KINDS:
         return _refused(404, "NotFound", path)
