@@ -112,6 +112,12 @@ def test_a_rollback_runs_no_job(release: Release):
     assert [what for _, what in deeds if what.startswith("Job/")] == []
 
 
+def test_the_secret_of_the_chart_stays_when_it_becomes_an_existing_one(release: Release):
+    release.apply()
+    release.apply(secrets=None, existingSecret="signal-broker")
+    assert release.cluster.all("Secret").keys() == {"signal-broker"}
+
+
 KUSTOMIZE_BASE = [
     *(("apps/v1", "Deployment", f"signal-broker-{role}") for role in ("gateway", "recorder", "deliverer", "scheduler")),
     ("v1", "Service", "signal-broker"),
