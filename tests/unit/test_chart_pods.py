@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import yaml
 
@@ -60,3 +62,93 @@ def test_a_secret_without_a_url_ends_the_process_instead_of_embedding_what_it_na
         given = {name: url for name, url in _URLS.items() if name != missing}
         with pytest.raises(ConfigurationError, match=f"^{missing}: must be"):
             settings_in(config["data"] | given, monkeypatch)
+
+
+def spread_of(values: dict[str, Any]) -> set[str]:
+    pods = processes(render(values=values)).values()
+    return {each["nodeTaintsPolicy"] for pod in pods for each in pod["spec"]["topologySpreadConstraints"]}
+
+
+@pytest.mark.slow
+def test_nodes_that_pods_may_not_use_are_no_domains_to_spread_over():
+    assert spread_of({}) == {"Honor"}
+    constraint = {"topologyKey": "rack", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule"}
+    assert spread_of({"pod": {"topologySpreadConstraints": [constraint]}}) == {"Honor"}
+    ignoring = constraint | {"nodeTaintsPolicy": "Ignore"}
+    assert spread_of({"pod": {"topologySpreadConstraints": [ignoring]}}) == {"Ignore"}
+
+
+@pytest.mark.slow
+def test_a_variable_is_there_once_with_the_value_of_the_most_specific_place():
+    """Helm 4 applies server-side, which refuses a name that is in the list twice."""
+    values = {
+        "archive": {"enabled": True},
+        "tracing": {"OTEL_SERVICE_NAME": "of the tracing"},
+        "pod": {
+            "extraEnv": [
+                {"name": "FIRST", "value": "1"},
+                {"name": "POD_NAME", "value": "of all pods"},
+                {"name": "OTEL_SERVICE_NAME", "value": "of all pods"},
+            ]
+        },
+        "gateway": {"pod": {"extraEnv": [{"name": "POD_NAME", "value": "of gateways"}]}},
+        "scheduler": {
+            "pod": {
+                "extraEnv": [
+                    {"name": f"{PREFIX}ARCHIVE_DIR", "value": "/elsewhere"},
+                    {"name": "SECOND", "value": "1"},
+                    {"name": "SECOND", "value": "2"},
+                ]
+            }
+        },
+    }
+    environments = {
+        name: [(one["name"], one.get("value")) for one in pod["spec"]["containers"][0]["env"]]
+        for name, pod in processes(render(values=values)).items()
+    }
+    attributes = ("OTEL_RESOURCE_ATTRIBUTES", "k8s.pod.name=$(POD_NAME)")
+    assert environments["gateway"] == [
+        ("POD_NAME", "of gateways"),
+        attributes,
+        ("OTEL_SERVICE_NAME", "of the tracing"),
+    ]
+    assert environments["recorder"] == [
+        ("POD_NAME", "of all pods"),
+        attributes,
+        ("OTEL_SERVICE_NAME", "of all pods"),
+        ("FIRST", "1"),
+    ]
+    assert environments["scheduler"] == [
+        (f"{PREFIX}ARCHIVE_DIR", "/elsewhere"),
+        ("POD_NAME", None),
+        attributes,
+        ("OTEL_SERVICE_NAME", "of the tracing"),
+        ("SECOND", "2"),
+    ]
+
+
+def budgets(values: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    budgets = of_kind(render(values=values), "PodDisruptionBudget")
+    return {
+        budget["metadata"]["name"].removeprefix("signal-broker-"): {
+            name: value for name, value in budget["spec"].items() if name != "selector"
+        }
+        for budget in budgets
+    }
+
+
+@pytest.mark.slow
+def test_a_node_can_be_drained_of_pods_that_are_not_ready():
+    by_default = {"maxUnavailable": 1, "unhealthyPodEvictionPolicy": "AlwaysAllow"}
+    assert budgets({"recorder": {"disruptionBudget": {"unhealthyPodEvictionPolicy": "IfHealthyBudget"}}}) == {
+        "gateway": by_default,
+        "recorder": {"maxUnavailable": 1, "unhealthyPodEvictionPolicy": "IfHealthyBudget"},
+        "deliverer": by_default,
+        "scheduler": by_default,
+    }
+
+
+@pytest.mark.slow
+def test_how_many_pods_must_stay_replaces_how_many_may_go():
+    budget = budgets({"gateway": {"disruptionBudget": {"minAvailable": 2}}})["gateway"]
+    assert budget == {"minAvailable": 2, "unhealthyPodEvictionPolicy": "AlwaysAllow"}

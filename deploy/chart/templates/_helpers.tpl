@@ -90,3 +90,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - {name: {{ $name }}, value: {{ include "signal-broker.string" $value | quote }}}
 {{- end }}
 {{- end }}
+
+{{- /* A list of variables with each name once: where it is first, with the value that it has last. */ -}}
+{{- define "signal-broker.env" -}}
+{{- $last := dict }}
+{{- $names := list }}
+{{- range . }}
+{{- $_ := set $last .name . }}
+{{- $names = append $names .name }}
+{{- end }}
+{{- range uniq $names }}
+- {{ get $last . | toYaml | nindent 2 | trim }}
+{{- end }}
+{{- end }}

@@ -65,7 +65,7 @@ spec:
   {{- if .isProcess }}
   terminationGracePeriodSeconds: {{ add (ceil $values.settings.SIGNAL_BROKER_DRAIN_TIMEOUT_SECONDS | int) (default 0 .values.preStopSeconds | int) 15 }}
   topologySpreadConstraints:
-    {{- $ours := dict "labelSelector" (dict "matchLabels" $selector) "matchLabelKeys" (list "pod-template-hash") }}
+    {{- $ours := dict "labelSelector" (dict "matchLabels" $selector) "matchLabelKeys" (list "pod-template-hash") "nodeTaintsPolicy" "Honor" }}
     {{- $nodes := dict "topologyKey" "kubernetes.io/hostname" "maxSkew" 1 "whenUnsatisfiable" $pod.spread.nodes }}
     {{- $zones := dict "topologyKey" "topology.kubernetes.io/zone" "maxSkew" 1 "whenUnsatisfiable" $pod.spread.zones }}
     {{- $default := list $nodes $zones }}
@@ -86,7 +86,7 @@ spec:
       {{- $tracing := .isProcess | ternary (include "signal-broker.tracing" $values | fromYamlArray) list }}
       {{- with concat (default list .env) $tracing $pod.extraEnv }}
       env:
-        {{- toYaml . | nindent 8 }}
+        {{- include "signal-broker.env" . | trim | nindent 8 }}
       {{- end }}
       {{- if .isProcess }}
       ports:

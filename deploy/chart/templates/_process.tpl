@@ -37,7 +37,8 @@ metadata:
     {{- include "signal-broker.labels" $.root | nindent 4 }}
     app.kubernetes.io/component: {{ $.component }}
 spec:
-  {{- toYaml . | nindent 2 }}
+  {{- $budget := hasKey . "minAvailable" | ternary (omit . "maxUnavailable") . }}
+  {{- merge (deepCopy $budget) (dict "unhealthyPodEvictionPolicy" "AlwaysAllow") | toYaml | nindent 2 }}
   selector:
     matchLabels:
       {{- include "signal-broker.selector" $.root | nindent 6 }}
