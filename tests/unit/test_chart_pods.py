@@ -152,3 +152,22 @@ def test_a_node_can_be_drained_of_pods_that_are_not_ready():
 def test_how_many_pods_must_stay_replaces_how_many_may_go():
     budget = budgets({"gateway": {"disruptionBudget": {"minAvailable": 2}}})["gateway"]
     assert budget == {"minAvailable": 2, "unhealthyPodEvictionPolicy": "AlwaysAllow"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ({}, "registry.example/signals:9"),
+        ({"tag": "7"}, "registry.example/signals:7"),
+        ({"digest": f"sha256:{'1' * 64}"}, f"registry.example/signals@sha256:{'1' * 64}"),
+        ({"repository": "registry.example/shop", "tag": "7"}, "registry.example/shop:7"),
+    ],
+)
+def test_the_image_of_handlers_is_in_the_repository_of_the_product_unless_it_names_another(
+    image: dict[str, str], name: str
+):
+    handlers = {"apps": {"billing": {"app": "a:b"}}, "image": image}
+    documents = render(values={"image": {"repository": "registry.example/signals", "tag": "9"}, "handlers": handlers})
+    (container,) = processes(documents)["handlers-billing"]["spec"]["containers"]
+    assert container["image"] == name

@@ -2,15 +2,29 @@
 {{ default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
+{{- /* A name of at most `limit` characters: a longer one ends with a hash, so that no two become the same. Takes a dict: name, limit. */ -}}
+{{- define "signal-broker.cut" -}}
+{{- if le (len .name) .limit -}}
+{{ .name }}
+{{- else -}}
+{{ trunc (sub .limit 7 | int) .name | trimSuffix "-" }}-{{ sha256sum .name | trunc 6 }}
+{{- end -}}
+{{- end }}
+
 {{- /* Room is left for the longest suffix of a name that is a label, too. A release may have dots, the name of a Service not. */ -}}
 {{- define "signal-broker.fullname" -}}
 {{- $name := include "signal-broker.name" . -}}
 {{- $default := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) | replace "." "-" -}}
-{{- $full := default $default .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- $full := include "signal-broker.cut" (dict "name" (default $default .Values.fullnameOverride | trimSuffix "-") "limit" 40) -}}
 {{- if not (regexMatch "^[a-z][a-z0-9-]*$" $full) }}
 {{- fail (printf "no Service can be called %s: set fullnameOverride to letters (a-z), digits and -, beginning with a letter" $full) }}
 {{- end -}}
 {{ $full }}
+{{- end }}
+
+{{- /* KEDA's autoscaler is called `keda-hpa-` and the name of the process, and may have 63 characters. Takes a dict: root, component. */ -}}
+{{- define "signal-broker.processName" -}}
+{{ include "signal-broker.cut" (dict "name" (printf "%s-%s" (include "signal-broker.fullname" .root) .component) "limit" 54) }}
 {{- end }}
 
 {{- define "signal-broker.selector" -}}

@@ -3,7 +3,7 @@ A Deployment and its PodDisruptionBudget. Takes a dict: root, component, args, v
 "signal-broker.pod" takes of a component.
 */ -}}
 {{- define "signal-broker.process" -}}
-{{- $name := printf "%s-%s" (include "signal-broker.fullname" .root) .component }}
+{{- $name := include "signal-broker.processName" . }}
 apiVersion: apps/v1
 kind: Deployment
 metadata:
