@@ -78,7 +78,9 @@ def test_no_name_is_too_long_whatever_the_apps_are_called(release: str):
     deployments = names(documents, "Deployment")
     assert {d["spec"]["scaleTargetRef"]["name"] for d in scaled} < deployments
     assert names(documents, "PodDisruptionBudget") == deployments
-    assert {f"handlers-{app}" for app in apps} < processes(documents).keys(), "metrics and selectors have the whole name"
+    assert {f"handlers-{app}" for app in apps} < processes(documents).keys(), (
+        "metrics and selectors have the whole name"
+    )
     unhooked = [(d["kind"], d["metadata"]["name"]) for d in documents if not is_hook(d)]
     assert len(set(unhooked)) == len(unhooked)
 

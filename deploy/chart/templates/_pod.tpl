@@ -11,7 +11,12 @@ A pod of the product, which complies with the Pod Security Standard `restricted`
 {{- $root := .root }}
 {{- $values := .root.Values }}
 {{- $pod := mergeOverwrite (deepCopy $values.pod) (default dict .values.pod) }}
-{{- $image := dig "repository" "" (default dict .image) | empty | ternary $values.image .image }}
+{{- $image := $values.image }}
+{{- with .image }}
+{{- if or .repository .tag .digest }}
+{{- $image = merge (dict "repository" (default $values.image.repository .repository)) . }}
+{{- end }}
+{{- end }}
 {{- range $pod.extraEnv }}
 {{- if has .name (list "SIGNAL_BROKER_HTTP_PORT" "SIGNAL_BROKER_METRICS_PORT" "SIGNAL_BROKER_DRAIN_TIMEOUT_SECONDS") }}
 {{- fail (printf "extraEnv has %s, which probes, ports and grace periods follow: set settings.%s" .name .name) }}
