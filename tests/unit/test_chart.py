@@ -271,7 +271,7 @@ def test_prometheus_finds_the_metrics_of_every_process_by_annotations():
 
 
 def test_only_pods_may_reach_the_metrics_and_all_the_api():
-    (policy, _) = of_kind(manifests("minimal"), "NetworkPolicy")
+    (policy, *_) = of_kind(manifests("minimal"), "NetworkPolicy")
     rules = {rule["ports"][0]["port"]: rule.get("from") for rule in policy["spec"]["ingress"]}
     assert rules == {"http": None, "metrics": [{"namespaceSelector": {}}]}
     services = [port for d in of_kind(manifests("minimal"), "Service") for port in d["spec"]["ports"]]

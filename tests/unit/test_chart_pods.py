@@ -50,7 +50,7 @@ def test_annotations_of_pods_win_over_those_for_prometheus():
 def test_no_ports_are_not_all_ports():
     none: dict[str, list[int]] = {"dnsPorts": [], "rabbitmqPorts": [], "postgresqlPorts": []}
     for left, egress in (({}, None), ({"dnsPorts": [53]}, 1), ({"postgresqlPorts": [5432]}, 1)):
-        (policy, _) = of_kind(render(values={"networkPolicy": none | left}), "NetworkPolicy")
+        (policy, *_) = of_kind(render(values={"networkPolicy": none | left}), "NetworkPolicy")
         rules = policy["spec"]["egress"]
         assert rules is None if egress is None else [bool(rule["ports"]) for rule in rules] == [True] * egress
 
