@@ -95,7 +95,7 @@ def test_a_variable_is_there_once_with_the_value_of_the_most_specific_place():
         "scheduler": {
             "pod": {
                 "extraEnv": [
-                    {"name": f"{PREFIX}ARCHIVE_DIR", "value": "/elsewhere"},
+                    {"name": f"{PREFIX}ARCHIVE_DIR", "value": "/archive/signals"},
                     {"name": "SECOND", "value": "1"},
                     {"name": "SECOND", "value": "2"},
                 ]
@@ -119,7 +119,7 @@ def test_a_variable_is_there_once_with_the_value_of_the_most_specific_place():
         ("FIRST", "1"),
     ]
     assert environments["scheduler"] == [
-        (f"{PREFIX}ARCHIVE_DIR", "/elsewhere"),
+        (f"{PREFIX}ARCHIVE_DIR", "/archive/signals"),
         ("POD_NAME", None),
         attributes,
         ("OTEL_SERVICE_NAME", "of the tracing"),

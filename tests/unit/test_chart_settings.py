@@ -8,7 +8,15 @@ import re
 import pytest
 
 from broker.settings import PREFIX, Settings
-from tests.support.helm import CHART, HelmFailed, Manifest, render
+from tests.support.helm import CHART, HelmFailed, Manifest, containers, is_hook, needs_helm, of_kind, render
+
+pytestmark = needs_helm
+
+VOLUME = {"extraVolumeMounts": [{"name": "mine", "mountPath": "/mine"}], "extraVolumes": [{"name": "mine"}]}
+
+
+def variable(name: str, value: str) -> Manifest:
+    return {"extraEnv": [{"name": f"{PREFIX}{name}", "value": value}]}
 
 
 @pytest.mark.slow
@@ -34,6 +42,26 @@ from tests.support.helm import CHART, HelmFailed, Manifest, render
             },
             "recorder.resources.limits.memory is 320Mi",
         ),
+        (
+            {"gateway": {"pod": variable("MAX_BODY_BYTES", "4194304")}},
+            "extraEnv has SIGNAL_BROKER_MAX_BODY_BYTES, which memory limits follow: set settings.SIGNAL_BR",
+        ),
+        *(
+            ({"settings": {"SIGNAL_BROKER_HTTP_HOST": host}}, f"SIGNAL_BROKER_HTTP_HOST is {host}, where n")
+            for host in ("127.0.0.1", "127.1.2.3", "::1", "LocalHost")
+        ),
+        (
+            {"recorder": {"pod": variable("HTTP_HOST", "localhost")}},
+            "SIGNAL_BROKER_HTTP_HOST is localhost, where neither probes nor callers reach a pod: leave it empty",
+        ),
+        (
+            {"settings": {"SIGNAL_BROKER_ARCHIVE_DIR": "/mine/archive"}},
+            "SIGNAL_BROKER_ARCHIVE_DIR is /mine/archive, where schedulers have no volume: set archive.enabled",
+        ),
+        (
+            {"archive": {"enabled": True}, "scheduler": {"pod": variable("ARCHIVE_DIR", "/archives")}},
+            "SIGNAL_BROKER_ARCHIVE_DIR is /archives, where schedulers have no volume",
+        ),
     ],
 )
 def test_a_setting_that_no_process_starts_with_is_named_and_refused(values: Manifest, message: str):
@@ -47,6 +75,57 @@ def test_a_process_with_room_for_large_bodies_is_accepted(memory: object):
     resources = {"resources": {"limits": {"memory": memory}}}
     values = {"settings": {"SIGNAL_BROKER_MAX_BODY_BYTES": 15 << 20}}
     assert render(values=values | dict.fromkeys(("gateway", "recorder", "deliverer"), resources))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"settings": {"SIGNAL_BROKER_HTTP_HOST": "0.0.0.0"}},
+        {"settings": {"SIGNAL_BROKER_ARCHIVE_DIR": "/mine/archive"}, "scheduler": {"pod": VOLUME}},
+        {"settings": {"SIGNAL_BROKER_ARCHIVE_DIR": "/mine"}, "pod": VOLUME},
+        {"settings": {"SIGNAL_BROKER_ARCHIVE_DIR": ""}},
+    ],
+)
+def test_an_address_that_is_reached_and_an_archive_on_a_volume_are_accepted(values: Manifest):
+    assert render(values=values)
+
+
+def from_secrets(*names: str) -> Manifest:
+    """Return variables of which others made the Secrets."""
+    return {
+        "extraEnv": [
+            {"name": f"{PREFIX}{name}", "valueFrom": {"secretKeyRef": {"name": "of-an-operator", "key": name.lower()}}}
+            for name in names
+        ]
+    }
+
+
+@pytest.mark.slow
+def test_variables_from_the_secrets_of_operators_are_not_repeated_in_that_of_the_chart():
+    given = from_secrets("TRANSPORT_URL", "STORE_URL", "SECRET_KEYS")
+    documents = render(values={"existingSecret": "", "pod": given})
+    for document in of_kind(documents, "Deployment", "Job"):
+        (container,) = containers(document)
+        assert container["env"] == given["extraEnv"]
+    assert [d["data"] for d in of_kind(documents, "Secret") if not is_hook(d)] == [{}]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("process", ["gateway", "scheduler", "jobs"])
+def test_a_url_that_some_pods_would_not_get_is_missing(process: str):
+    values: Manifest = {
+        "existingSecret": "",
+        "pod": from_secrets("TRANSPORT_URL", "STORE_URL"),
+        process: {"pod": from_secrets("TRANSPORT_URL")},
+    }
+    pod = {"jobs": "migrate"}.get(process, process)
+    message = (
+        "secrets.SIGNAL_BROKER_STORE_URL is missing; set it, or existingSecret,"
+        f" or have it in extraEnv of all pods ({pod} has none)"
+    )
+    with pytest.raises(HelmFailed, match=re.escape(message)):
+        render(values=values)
 
 
 def test_the_schema_allows_what_the_settings_allow():

@@ -64,6 +64,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
+{{- define "signal-broker.required" -}}
+[SIGNAL_BROKER_TRANSPORT_URL, SIGNAL_BROKER_STORE_URL]
+{{- end }}
+
 {{- define "signal-broker.settings" -}}
 {{- range $name, $value := .Values.settings }}
 {{ $name }}: {{ include "signal-broker.string" $value | quote }}

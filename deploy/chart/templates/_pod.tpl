@@ -17,11 +17,10 @@ A pod of the product, which complies with the Pod Security Standard `restricted`
 {{- $image = merge (dict "repository" (default $values.image.repository .repository)) . }}
 {{- end }}
 {{- end }}
-{{- range $pod.extraEnv }}
-{{- if has .name (list "SIGNAL_BROKER_HTTP_PORT" "SIGNAL_BROKER_METRICS_PORT" "SIGNAL_BROKER_DRAIN_TIMEOUT_SECONDS") }}
-{{- fail (printf "extraEnv has %s, which probes, ports and grace periods follow: set settings.%s" .name .name) }}
-{{- end }}
-{{- end }}
+{{- $tracing := .isProcess | ternary (include "signal-broker.tracing" $values | fromYamlArray) list }}
+{{- $env := concat (default list .env) $tracing $pod.extraEnv }}
+{{- $mounts := concat (default list .mounts) $pod.extraVolumeMounts }}
+{{- include "signal-broker.checkPod" (dict "root" .root "component" .component "isProcess" .isProcess "extraEnv" $pod.extraEnv "env" $env "mounts" $mounts) }}
 {{- $selector := merge (dict "app.kubernetes.io/component" .component) (include "signal-broker.selector" .root | fromYaml) }}
 metadata:
   labels:
@@ -88,8 +87,7 @@ spec:
       envFrom:
         - configMapRef: {name: {{ .source }}}
         - secretRef: {name: {{ default .source $values.existingSecret | quote }}}
-      {{- $tracing := .isProcess | ternary (include "signal-broker.tracing" $values | fromYamlArray) list }}
-      {{- with concat (default list .env) $tracing $pod.extraEnv }}
+      {{- with $env }}
       env:
         {{- include "signal-broker.env" . | trim | nindent 8 }}
       {{- end }}
@@ -125,7 +123,7 @@ spec:
         readOnlyRootFilesystem: true
       volumeMounts:
         - {name: tmp, mountPath: /tmp}
-        {{- with concat (default list .mounts) $pod.extraVolumeMounts }}
+        {{- with $mounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
   volumes:
