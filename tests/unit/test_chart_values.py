@@ -110,7 +110,7 @@ def test_large_numbers_reach_the_product_as_they_were_written(monkeypatch: pytes
         ({"prometheus": None, "serviceAccount": None}, "missing properties 'prometheus', 'serviceAccount'"),
         (
             {"prometheus": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}},
-            "at '/prometheus/serviceMonitor/enabled': value must be false",
+            "prometheus.podMonitor and prometheus.serviceMonitor each find every process, so both together would have",
         ),
         ({"tracing": {"OTEL_EXPORTER_OTLP_HEADERS": "any"}}, "tracing.OTEL_EXPORTER_OTLP_HEADERS may hold credentials"),
         ({"tracing": {"endpoint": "any"}}, "invalid propertyName 'endpoint'"),
@@ -292,12 +292,13 @@ def test_every_service_has_the_families_of_addresses_that_are_chosen(case: str, 
         assert {name: value for name, value in service["spec"].items() if name.startswith("ipFamil")} == families
 
 
-def test_ingress_and_route_pass_on_the_api_and_nothing_that_needs_no_credentials():
+def test_ingress_and_route_pass_on_the_api_and_neither_probes_nor_metrics():
     operations = {operation.partition(" ")[2] for operation in read_table()} | {
         "/",
         "/console",
         "/console/app.js",
         "/docs",
+        "/health",
     }
     kept = {"/livez", "/readyz", "/metrics"}
     (rule,) = one(manifests("everything"), "Ingress")["spec"]["rules"]
