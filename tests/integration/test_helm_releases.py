@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
+from signal import SIGINT, SIGKILL, Signals
 
 import pytest
 
 from tests.support.deployment import DEPLOY
-from tests.support.helm import CHART, HelmFailed, Manifest, helm, kubectl, needs_helm
+from tests.support.helm import CHART, HelmFailed, Manifest, helm, helm_beside, kubectl, needs_helm
 from tests.support.kubernetes import Cluster, serving
 
 pytestmark = [pytest.mark.slow, needs_helm]
@@ -28,12 +30,30 @@ class Release:
 
     def apply(self, *flags: str, **values: object) -> list[tuple[str, str]]:
         """Install or upgrade it, with *flags* of Helm, and return what that did."""
-        command = ("upgrade", "--install", "--disable-openapi-validation", *flags, "signal-broker", str(CHART))
-        return self._do(*command, "--values", str(CHART / "ci" / "minimal.yaml"), values=values)
+        return self._do(*self._applying(), *flags, values=values)
+
+    def apply_in_vain(self, how: Signals) -> None:
+        """Install or upgrade it with a Job that hangs, and end Helm by *how* while it waits."""
+        self.cluster.hanging = {"signal-broker-migrate"}
+        self.cluster.hung.clear()
+        with helm_beside(*self._applying(), *self._server, settings=self._settings) as process:
+            assert self.cluster.hung.wait(30)
+            process.send_signal(how)
+            process.wait(30)
+        self.cluster.hanging = set()
+
+    def uninstall(self) -> None:
+        """Remove it."""
+        self._do("uninstall", "signal-broker")
 
     def roll_back(self) -> list[tuple[str, str]]:
         """Return to the values before, and return what that did."""
         return self._do("rollback", "signal-broker")
+
+    @staticmethod
+    def _applying() -> list[str]:
+        command = ["upgrade", "--install", "--disable-openapi-validation", "signal-broker", str(CHART)]
+        return [*command, "--values", str(CHART / "ci" / "minimal.yaml")]
 
     def _do(self, *arguments: str, values: Manifest | None = None) -> list[tuple[str, str]]:
         before = len(self.cluster.deeds)
@@ -110,6 +130,31 @@ def test_a_rollback_runs_no_job(release: Release):
     deeds = release.roll_back()
     assert checksums(release) == before
     assert [what for _, what in deeds if what.startswith("Job/")] == []
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_helm_can_be_interrupted_while_a_job_hangs_and_repeated(release: Release, *, installed: bool):
+    if installed:
+        release.apply()
+    release.apply_in_vain(SIGINT)
+    assert of_processes(release.apply()) == DEPLOYMENTS
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_a_helm_that_was_killed_while_a_job_hung_is_followed_as_the_runbook_says(release: Release, *, installed: bool):
+    said = (DEPLOY / "runbook.md").read_text().partition("another operation")[2].partition("\n\n")[0]
+    commands = re.findall(r"`helm (uninstall|rollback) signal-broker -n signal-broker`", said)
+    assert commands == ["rollback", "uninstall"]
+    if installed:
+        release.apply()
+    release.apply_in_vain(SIGKILL)
+    with pytest.raises(HelmFailed, match="another operation"):
+        release.apply()
+    if installed:
+        release.roll_back()
+    else:
+        release.uninstall()
+    assert of_processes(release.apply()) == DEPLOYMENTS
 
 
 def test_the_secret_of_the_chart_stays_when_it_becomes_an_existing_one(release: Release):

@@ -7,7 +7,8 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -45,12 +46,16 @@ def _binary(name: str) -> Path:
     return binary
 
 
-def _run(name: str, *arguments: str | Path, given: str = "", settings: Mapping[str, str] = MappingProxyType({})) -> str:
+def _environment(settings: Mapping[str, str]) -> dict[str, str]:
     kept = {variable: value for variable, value in os.environ.items() if not variable.startswith(("HELM_", "KUBE"))}
+    return kept | dict(settings)
+
+
+def _run(name: str, *arguments: str | Path, given: str = "", settings: Mapping[str, str] = MappingProxyType({})) -> str:
     done = subprocess.run(
         [_binary(name), *arguments],
         input=given,
-        env=kept | dict(settings),
+        env=_environment(settings),
         capture_output=True,
         text=True,
         timeout=60,
@@ -74,6 +79,21 @@ def helm(
     if values is None:
         return _run("helm", *arguments, settings=settings)
     return _run("helm", *arguments, "--values", "-", given=yaml.safe_dump(values), settings=settings)
+
+
+@contextmanager
+def helm_beside(*arguments: str | Path, settings: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Run Helm with *arguments* beside the test; it has ended afterwards."""
+    with subprocess.Popen(
+        [_binary("helm"), *arguments],
+        env=_environment(settings),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def kubectl(*arguments: str) -> str:

@@ -44,11 +44,15 @@ class Cluster:
 
     Attributes:
         failing: Names of Jobs that fail. Those fail as well whose pods refer to what is not there; all others succeed.
+        hanging: Names of Jobs that never end, because no pod of theirs starts.
+        hung: Is set when one of these was created.
         deeds: What was done, in order: ``create``, ``change`` or ``delete``, and ``Kind/name``.
         ran: Each Job that ran, in order, with the entries of its pods' ConfigMap.
     """
 
     failing: set[str] = field(default_factory=set)
+    hanging: set[str] = field(default_factory=set)
+    hung: threading.Event = field(default_factory=threading.Event)
     deeds: list[tuple[str, str]] = field(default_factory=list)
     ran: list[tuple[str, Manifest]] = field(default_factory=list)
     _objects: dict[tuple[str, str], Manifest] = field(default_factory=dict)
@@ -98,14 +102,18 @@ class Cluster:
         if kind == "Job":
             if old and old["spec"]["template"] != document["spec"]["template"]:
                 return _refused(422, "Invalid", "spec.template: field is immutable")
-            ended = "Complete" if self._run(document) else "Failed"
-            document["status"] = {"conditions": [{"type": ended, "status": "True"}]}
+            document["status"] = {"conditions": [] if name in self.hanging else [self._run(document)]}
         document["metadata"] |= {"uid": f"{plural}-{name}", "resourceVersion": str(len(self.deeds) + 2)}
         self._objects[plural, name] = document
         self.deeds.append(("change" if old else "create", f"{kind}/{name}"))
+        if kind == "Job" and name in self.hanging:
+            self.hung.set()
         return (200 if old else 201), document
 
-    def _run(self, job: Manifest) -> bool:
+    def _run(self, job: Manifest) -> Manifest:
+        return {"type": "Complete" if self._succeeds(job) else "Failed", "status": "True"}
+
+    def _succeeds(self, job: Manifest) -> bool:
         name, pod = job["metadata"]["name"], job["spec"]["template"]["spec"]
         config, secret = pod["containers"][0]["envFrom"]
         wanted = [
