@@ -93,6 +93,7 @@ def test_an_installation_migrates_before_anything_else_and_leaves_no_copies(rele
     assert of_processes(deeds) == DEPLOYMENTS
     for kind in ("ConfigMap", "Secret", "ServiceAccount"):
         assert release.cluster.all(kind).keys() == {"signal-broker"}
+    assert release.cluster.all("NetworkPolicy").keys() == {"signal-broker", "signal-broker-webhooks"}
     assert release.cluster.all("Job").keys() == {"signal-broker-migrate", "signal-broker-topology"}
 
 

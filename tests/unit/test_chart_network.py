@@ -26,6 +26,7 @@ PUBLIC = [
     },
     {"ipBlock": {"cidr": "::/0", "except": ["fc00::/7", "fe80::/10"]}},
 ]
+URLS = {"SIGNAL_BROKER_TRANSPORT_URL": "amqp://a:b@rabbitmq/", "SIGNAL_BROKER_STORE_URL": "postgresql://a:b@db/s"}
 PROXY = {"ports": [{"protocol": "TCP", "port": 3128}]}
 
 
@@ -69,6 +70,14 @@ def test_gateways_reach_the_issuer_of_tokens_where_deliverers_reach_webhooks(
     (rule,) = [rule for rule in egress({"settings": settings}, "gateway") if "to" in rule]
     assert rule == {"to": PUBLIC, "ports": [{"protocol": "TCP", "port": port} for port in expected]}
     assert [rule for rule in egress({"settings": settings}, "recorder") if "to" in rule] == []
+
+
+@pytest.mark.slow
+def test_gateways_reach_keys_of_which_the_url_is_a_secret():
+    url = "https://keys.example:8443/a-secret-path"
+    values = {"existingSecret": "", "secrets": URLS | {"SIGNAL_BROKER_OIDC_JWKS_URL": url}}
+    (rule,) = [rule for rule in egress(values, "gateway") if "to" in rule]
+    assert ports([rule]) == [[8443]]
 
 
 @pytest.mark.slow

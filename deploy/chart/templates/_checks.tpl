@@ -19,7 +19,7 @@ chart) and mounts.
 {{- $_ := set $given .name . }}
 {{- end }}
 {{- range include "signal-broker.required" . | fromYamlArray }}
-{{- if not (or $values.existingSecret (get $values.secrets .) (get $given .)) }}
+{{- if not (or $values.existingSecret (get (default dict $values.secrets) .) (get $given .)) }}
 {{- fail (printf "secrets.%s is missing; set it, or existingSecret, or have it in extraEnv of all pods (%s has none)" . $.component) }}
 {{- end }}
 {{- end }}

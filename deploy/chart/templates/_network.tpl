@@ -39,7 +39,7 @@ ports:
 
 {{- /* The ports of the issuer whose tokens gateways accept, and of its keys. */ -}}
 {{- define "signal-broker.issuerPorts" -}}
-{{- range compact (list .SIGNAL_BROKER_OIDC_ISSUER .SIGNAL_BROKER_OIDC_JWKS_URL) }}
+{{- range compact (list .settings.SIGNAL_BROKER_OIDC_ISSUER .settings.SIGNAL_BROKER_OIDC_JWKS_URL (get (default dict .secrets) "SIGNAL_BROKER_OIDC_JWKS_URL")) }}
 {{- $url := urlParse . }}
 - {{ regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (eq $url.scheme "http" | ternary "80" "443") }}
 {{- end }}
