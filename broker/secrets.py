@@ -133,6 +133,23 @@ class SecretBox:
                 " `signal-broker doctor` says which secrets need it"
             ) from None
 
+    def opens(self, sealed: bytes) -> bool:
+        """Return whether a key of the ring opens *sealed*."""
+        try:
+            self.open(sealed)
+        except SecretUnreadable:
+            return False
+        return True
+
+    def open_some(self, sealed: Sequence[bytes]) -> list[str]:
+        """Return the texts in those of *sealed* that a key opens, each of which will do.
+
+        Raises:
+            SecretUnreadable: There are some, and no key opens any of them.
+        """
+        readable = [one for one in sealed if self.opens(one)]
+        return [self.open(one) for one in readable or sealed]
+
     def reseal(self, sealed: bytes) -> bytes:
         """Return what is *sealed*, sealed with the first key.
 

@@ -83,10 +83,14 @@ def _seal(targets: Sequence[Target], box: SecretBox) -> tuple[Target, ...]:
 
 
 def _unseal(targets: Sequence[Target], box: SecretBox) -> tuple[Target, ...]:
+    return tuple(_unseal_one(target, box) for target in targets)
+
+
+def _unseal_one(target: Target, box: SecretBox) -> Target:
     try:
-        return tuple(target.unseal(box) for target in targets)
+        return target.unseal(box)
     except SecretUnreadable:
-        return tuple(targets)
+        return target
 
 
 def may_see(principal: Principal, subscription: Subscription) -> bool:

@@ -123,6 +123,8 @@ class WebhookTarget(Target):
     @classmethod
     def read(cls, wanted: WebhookTargetSchema, pointer: str, *, guard: Guard, before: Target | None) -> Self:
         """Return the webhook, if its URL, headers and templates are valid and *guard* allows the URL."""
+        if isinstance(before, WebhookTarget) and before.sealed and HIDDEN in wanted.url and wanted.url == before.url:
+            raise InvalidField(f"{pointer}/url", f"{HIDDEN} is shown instead of a part that no key opens; send the URL")
         check_url(check_url_template(wanted.url, f"{pointer}/url"), guard, f"{pointer}/url")
         headers = _reveal(wanted, before, f"{pointer}/headers")
         _check_headers(headers, f"{pointer}/headers", own_type=wanted.body_template is not None)

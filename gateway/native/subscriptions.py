@@ -244,6 +244,7 @@ class SubscriptionsApi:
             lambda spec: change_spec(wanted, spec, self._guard, by=principal, box=self._secrets, seals=seals),
             secret=self._secrets.seal(secret),
             by=principal,
+            box=self._secrets,
         )
         if changed is None:
             raise _missing(subscription.id)
@@ -275,7 +276,10 @@ class SubscriptionsApi:
         return web.Response(status=204)
 
     async def rotate_secret(self, request: web.Request, principal: Principal) -> web.Response:
-        """Answer the subscription with a new secret; the previous one also signs until the grace period is over."""
+        """Answer the subscription with a new secret; the previous one also signs until the grace period is over.
+
+        It does not if no key of the ring opens it.
+        """
         subscription = await managed_subscription(request, principal, self._subscriptions)
         wanted = await read_document(request, RotationRequest, optional=True)
         if not subscription.spec.is_signed:
@@ -284,6 +288,7 @@ class SubscriptionsApi:
         rotated = await self._subscriptions.rotate_secret(
             subscription.id,
             self._secrets.seal(secret),
+            box=self._secrets,
             grace=timedelta(seconds=wanted.grace_seconds),
             by=principal,
         )

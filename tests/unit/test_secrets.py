@@ -78,6 +78,16 @@ def test_without_the_key_that_sealed_it_a_text_is_unreadable():
         SecretBox([make_key()]).open(sealed)
 
 
+def test_of_several_texts_those_that_open_will_do_and_one_has_to():
+    box, other = SecretBox([make_key()]), SecretBox([make_key()])
+    sealed = [other.seal("lost"), box.seal("one"), box.seal("two")]
+    assert box.open_some(sealed) == ["one", "two"]
+    assert box.open_some([]) == []
+    assert (box.opens(sealed[1]), box.opens(sealed[0])) == (True, False)
+    with pytest.raises(SecretUnreadable, match="SECRET_KEYS"):
+        box.open_some(sealed[:1])
+
+
 def test_an_altered_text_is_unreadable():
     box = SecretBox([make_key()])
     sealed = bytearray(box.seal("text"))

@@ -81,7 +81,7 @@ class WebhookCourier:
         if trace is not None:
             headers |= trace.headers
         headers |= signature_headers(
-            [self._secrets.open(sealed) for sealed in await self._sealed(claimed, target.signatures)],
+            await self._open(claimed, target.signatures),
             message_id=claimed.message_id,
             timestamp=datetime.now(UTC),
             body=request.body,
@@ -90,10 +90,15 @@ class WebhookCourier:
             request.url, method=request.method, body=request.body, headers=headers, timeout=timeout
         )
 
-    async def _sealed(self, claimed: Claimed, schemes: Collection[Scheme]) -> list[bytes]:
-        """Return the sealed keys that sign the webhook by each of *schemes*."""
-        sealed = list(claimed.secrets) if Scheme.V1 in schemes else []
+    async def _open(self, claimed: Claimed, schemes: Collection[Scheme]) -> list[str]:
+        """Return what signs the webhook by each of *schemes*: one that does not open is not missed beside another.
+
+        Raises:
+            SecretUnreadable: None of a scheme opens.
+        """
+        opened = self._secrets.open_some(claimed.secrets) if Scheme.V1 in schemes else []
         if Scheme.V1A in schemes:
             # The first key is made when it is first needed.
-            sealed += claimed.signing_keys or [key.private_key for key in await self._keys.valid()]
-        return sealed
+            sealed = claimed.signing_keys or [key.private_key for key in await self._keys.valid()]
+            opened += self._secrets.open_some(sealed)
+        return opened

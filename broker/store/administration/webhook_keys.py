@@ -56,10 +56,15 @@ class WebhookKeyStore:
         return _read_keys(rows)
 
     async def rotate(self, grace: timedelta, *, by: Principal = ADMINISTRATOR) -> list[WebhookKey]:
-        """Create a new key and return the keys that sign now; the previous one signs too until *grace* is over."""
+        """Create a new key and return the keys that sign now; the previous one signs too until *grace* is over.
+
+        It does not if no key of the ring opens it.
+        """
         async with change_administration(self._database, by) as change:
             await change.session.execute(_Sql.lock)
-            await change.session.execute(_Sql.retire, grace=grace.total_seconds())
+            keys = _read_keys(await change.session.fetch(_Sql.valid))
+            lost = [key.id for key in keys if not self._secrets.opens(key.private_key)]
+            await change.session.execute(_Sql.retire, grace=grace.total_seconds(), lost=lost)
             await self._add(change.session)
             keys = _read_keys(await change.session.fetch(_Sql.valid))
             shown = {"publicKey": keys[0].public_key, "graceSeconds": grace.total_seconds()}

@@ -11,7 +11,9 @@ INSERT INTO webhook_keys (public_key, private_key) VALUES (:public_key, :private
 LOCK TABLE webhook_keys IN EXCLUSIVE MODE;
 
 -- name: retire
--- Let the newest key sign for `grace` more seconds, and stop the one before it.
+-- Let the newest key sign for `grace` more seconds, unless it is among those that are :lost, and stop the one before it.
 UPDATE webhook_keys
-SET valid_until = CASE WHEN valid_until IS NULL THEN now() + make_interval(secs => :grace) ELSE now() END
+SET valid_until = CASE
+    WHEN valid_until IS NULL AND id <> ALL (:lost::bigint[]) THEN now() + make_interval(secs => :grace) ELSE now()
+END
 WHERE valid_until IS NULL OR valid_until > now();

@@ -13,6 +13,7 @@ from broker.audit import AuditType
 from broker.errors import ForeignExecution
 from broker.quotas import LATER, QuotaKind, Subject, used_up
 from broker.reach import EVERYWHERE
+from broker.secrets import SecretBox
 from broker.signals import Signal, Throw
 from broker.slices import Slices
 from broker.store.administration.audit import Change, change_administration, lock_administration
@@ -219,11 +220,12 @@ class SubscriptionStore:
         *,
         secret: bytes,
         by: Principal,
+        box: SecretBox | None = None,
     ) -> tuple[Subscription, bool] | None:
         """Replace the subscription's spec by what *change* returns for it; None if there is no such subscription.
 
         Return the subscription, and whether *secret* (sealed) became its signing secret because it needs one and had
-        none. An exception of *change* leaves everything as it was.
+        none, or signs again and had one that *box* does not open. An exception of *change* leaves everything as it was.
         """
         async with change_administration(self._database, by) as audited:
             session = audited.session
@@ -233,7 +235,8 @@ class SubscriptionStore:
                 return None
             before = read_subscription(row).spec
             after = change(before)
-            needs_secret = after.is_signed and row["secret"] is None
+            kept = row["secret"] is not None and (before.is_signed or box is None or box.opens(row["secret"]))
+            needs_secret = after.is_signed and not kept
             row = await session.fetchrow(
                 _CHANGE,
                 subscription_id=subscription_id,
@@ -250,19 +253,28 @@ class SubscriptionStore:
         return read_subscription(row), needs_secret
 
     async def rotate_secret(
-        self, subscription_id: int, secret: bytes, *, grace: timedelta, by: Principal = ADMINISTRATOR
+        self,
+        subscription_id: int,
+        secret: bytes,
+        *,
+        box: SecretBox,
+        grace: timedelta,
+        by: Principal = ADMINISTRATOR,
     ) -> Subscription | None:
         """Give the subscription a new *secret* (sealed) and return it; None if there is no such subscription.
 
-        Until *grace* is over the previous secret signs too; older ones no longer do.
+        Until *grace* is over the previous secret signs too, if *box* opens it; older ones no longer do.
         """
         seconds = grace.total_seconds()
         async with change_administration(self._database, by) as change:
-            row = await change.session.fetchrow(
-                _Sql.rotate_secret, subscription_id=subscription_id, secret=secret, grace=seconds
-            )
+            row = await change.session.fetchrow(_Sql.lock, subscription_id=subscription_id)
             if row is None:
                 return None
+            kept = row["secret"] is not None and box.opens(row["secret"])
+            row = await change.session.fetchrow(
+                _Sql.rotate_secret, subscription_id=subscription_id, secret=secret, kept=kept, grace=seconds
+            )
+            assert row is not None  # noqa: S101  (it is locked)
             shown = {"graceSeconds": seconds}
             await change.note(AuditType.SUBSCRIPTION_SECRET_ROTATED, subscription_id, after=shown)
         return read_subscription(row)

@@ -107,19 +107,21 @@ WHERE execution_id = :execution_id AND until IS NULL AND consumed_by IS NULL ORD
 SELECT * FROM subscriptions WHERE id = :subscription_id AND until IS NULL FOR UPDATE;
 
 -- name: change
--- Give the locked subscription `spec`, and `secret` if it has none.
+-- Give the locked subscription `spec`, and `secret` if there is one.
 UPDATE subscriptions s
 SET ({columns}, secret) = (
-    SELECT {columns}, coalesce(s.secret, :secret) FROM json_populate_record(NULL::subscriptions, :spec)
+    SELECT {columns}, coalesce(:secret, s.secret) FROM json_populate_record(NULL::subscriptions, :spec)
 )
 WHERE s.id = :subscription_id
 RETURNING s.*;
 
 -- name: rotate_secret
--- Replace the secret; the previous one stays valid for `grace` seconds.
+-- Replace the secret of the locked subscription; the previous one stays valid for `grace` seconds, if it is to be :kept.
 UPDATE subscriptions
-SET secret = :secret, previous_secret = secret, previous_secret_until = now() + make_interval(secs => :grace)
-WHERE id = :subscription_id AND until IS NULL
+SET secret = :secret,
+    previous_secret = CASE WHEN :kept::boolean THEN secret END,
+    previous_secret_until = CASE WHEN :kept THEN now() + make_interval(secs => :grace) END
+WHERE id = :subscription_id
 RETURNING *;
 
 -- name: next
