@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Collection
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import click
 
 from broker.access import Permission, Principal
+from broker.errors import SecretUnreadable
 from broker.settings import Settings
 from broker.store.administration.tokens import AccessStore
 from broker.store.postgres.database import Database
@@ -75,7 +77,8 @@ async def _prepare(settings: Settings, url: str) -> None:
     if settings.store_url == EMBEDDED:
         async with Database(url, size=1) as database:
             if not await is_sealing(database):
-                await SealingStore(database).reseal(open_secrets(settings))
+                with suppress(SecretUnreadable):  # the key is lost; only what runs makes new secrets
+                    await SealingStore(database).reseal(open_secrets(settings))
 
 
 async def _announce(runtime: Runtime, url: str) -> None:

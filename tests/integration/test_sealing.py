@@ -126,7 +126,8 @@ async def test_a_store_that_earlier_versions_may_use_is_sealed_when_it_is_told_s
         assert (await is_sealing(database), await sealing.count_clear()) == (False, 2)
         assert len(await places_of_credentials(database)) == 3
         for box in (before, SecretBox([new, old]), SecretBox([new])):
-            assert await sealing.reseal(box) == 3
+            done = await sealing.reseal(box)
+            assert (done.subscriptions, done.complete) == (3, True)
             assert (await is_sealing(database), await sealing.count_clear()) == (True, 0)
             assert await places_of_credentials(database) == set()
             for subscription, spec in zip(made, specs, strict=True):

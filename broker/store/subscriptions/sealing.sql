@@ -7,7 +7,8 @@ INSERT INTO sealing SELECT WHERE NOT EXISTS (SELECT FROM sealing);
 
 -- name: lock_subscriptions
 -- Lock the next :limit subscriptions after the id :after.
-SELECT * FROM subscriptions WHERE id > :after ORDER BY id LIMIT :limit FOR UPDATE;
+SELECT *, until IS NULL AS lives, coalesce(previous_secret_until > now(), false) AS keeps_previous FROM subscriptions
+WHERE id > :after ORDER BY id LIMIT :limit FOR UPDATE;
 
 -- name: save_subscription
 -- Store what is sealed of a locked subscription, and what is left of its targets in clear.
@@ -16,8 +17,8 @@ SET address = :address, headers = :headers, steps = :steps, sealed = :sealed, se
 WHERE id = :id;
 
 -- name: lock_keys
--- Lock the keys that sign webhooks.
-SELECT id, private_key FROM webhook_keys ORDER BY id FOR UPDATE;
+-- Lock the keys that sign webhooks, or did.
+SELECT id, private_key, valid_until IS NULL OR valid_until > now() AS signs FROM webhook_keys ORDER BY id FOR UPDATE;
 
 -- name: save_key
 UPDATE webhook_keys SET private_key = :private_key WHERE id = :id;
@@ -40,10 +41,12 @@ SELECT kind, address, headers, steps, sealed, method, body_template, signatures,
 WHERE kind = 'webhook' OR steps IS NOT NULL;
 
 -- name: sealed_subscriptions
--- What the next :limit subscriptions after the id :after hold sealed.
-SELECT id, secret, previous_secret, sealed, steps FROM subscriptions
+-- What the next :limit subscriptions after the id :after hold sealed, without previous secrets that sign no longer. One that was
+-- deleted needs nothing: its deliveries are cancelled, and not attempted.
+SELECT id, kind, sealed, steps, secret, CASE WHEN previous_secret_until > now() THEN previous_secret END AS previous_secret
+FROM subscriptions
 WHERE id > :after AND until IS NULL ORDER BY id LIMIT :limit;
 
 -- name: sealed_keys
--- The keys that sign webhooks, sealed.
-SELECT id, private_key FROM webhook_keys ORDER BY id;
+-- The keys that sign webhooks now, sealed.
+SELECT id, private_key FROM webhook_keys WHERE valid_until IS NULL OR valid_until > now() ORDER BY id;
