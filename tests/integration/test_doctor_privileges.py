@@ -6,7 +6,10 @@ import json
 from contextlib import asynccontextmanager
 
 import pytest
+from yarl import URL
 
+from broker.errors import ConfigurationError
+from broker.store.postgres.migrate import migrate
 from tests.support.product import SECRET_KEY
 from tests.support.remote import Laptop
 from tests.support.roles import LOCKOUTS, role_of
@@ -89,6 +92,37 @@ async def test_a_role_without_any_privilege_is_not_told_to_start_postgresql(data
     _, found = await examine(role, tmp_path)
     assert f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role.name}" in found["privileges"][1]
     assert f"GRANT ALL ON ALL TABLES IN SCHEMA transport TO {role.name}" in found["privileges"][1]
+
+
+async def test_a_role_that_may_not_use_the_schema_is_told_what_grants_it(database, role, tmp_path):
+    owner = await database.fetchval("SELECT quote_ident(current_user)")
+    await database.execute(f"REVOKE {owner} FROM {role.name}")
+    await database.execute("REVOKE USAGE ON SCHEMA public FROM public")
+    status, found = await examine(role, tmp_path)
+    assert (status, found["store"][0]) == (1, "fail")
+    assert f"run `GRANT USAGE ON SCHEMA public TO {role.name}`" in found["store"][1]
+    assert "another product" not in found["store"][1]
+    # A schema of its own, where names are looked up first, is not taken for an empty store.
+    await database.execute(f"CREATE SCHEMA {role.name} AUTHORIZATION {role.name}")
+    _, found = await examine(role, tmp_path)
+    assert f"run `GRANT USAGE ON SCHEMA public TO {role.name}`" in found["store"][1]
+    await database.execute(f"GRANT USAGE ON SCHEMA public TO {role.name}")
+    _, found = await examine(role, tmp_path)
+    assert "permission denied for table schema_steps" in found["store"][1]
+
+
+@pytest.mark.parametrize("path", ["nowhere", "pg_catalog"])
+async def test_a_search_path_that_misses_the_store_is_told(database, role, tmp_path, path):
+    await database.execute("CREATE SCHEMA crm")
+    url = str(URL(role.url()).update_query(search_path=path))
+    done = await Laptop(tmp_path, STORE_URL=url, SECRET_KEYS=SECRET_KEY).call("doctor", "--json")
+    failed = [check for check in json.loads(done.stdout)["checks"] if check["level"] == "fail"]
+    assert [check["check"] for check in failed] == ["store"]
+    assert (
+        f"the store is in the schema public of this database, and the search path ({path}) does" in failed[0]["detail"]
+    )
+    with pytest.raises(ConfigurationError, match="the store is in the schema public"):
+        await migrate(str(URL(role.url()).update_query(search_path="crm")))
 
 
 async def test_a_role_that_does_not_own_the_tables_is_warned_of_the_retention(database, role, tmp_path):

@@ -212,6 +212,13 @@ async def test_a_database_of_another_product_is_refused_and_nothing_in_it_is_cha
         assert await database.fetchval(relations) == before
 
 
+async def test_without_a_schema_to_make_it_in_nothing_is_tried(postgres_url):
+    async with unmigrated(postgres_url) as database:
+        url = f"{database.url}{'&' if '?' in database.url else '?'}search_path=nowhere"
+        with pytest.raises(ConfigurationError, match=r"the search path \(nowhere\) names no schema that exists"):
+            await migrate(url, wait=60)
+
+
 @pytest.mark.slow
 async def test_a_database_in_which_others_have_tables_of_other_names_is_taken(postgres_url):
     async with unmigrated(postgres_url) as database:

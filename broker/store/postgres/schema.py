@@ -40,6 +40,8 @@ class _Sql(Statements, file="schema_steps.sql"):
     newest_of_alembic: Statement
     lift_limits: Statement
     encoding: Statement
+    look_up: Statement
+    find_stores: Statement
     find_foreign: Statement
     has_alembic_version: Statement
     alembic_is_used: Statement
@@ -81,10 +83,12 @@ async def check_ownership(session: Session) -> None:
     """Return if the database has steps of ours, or can become a store of ours.
 
     Raises:
-        ConfigurationError: It belongs to another product, or has an encoding that lacks characters.
+        ConfigurationError: It belongs to another product, has an encoding that lacks characters, or has a store of ours
+            that is not found by this role or with this search path.
     """
     if await applied(session):
         return
+    await _check_search_path(session)
     encoding = await session.fetchval(_Sql.encoding)
     if encoding != _ENCODING:
         raise ConfigurationError(
@@ -104,6 +108,35 @@ async def check_ownership(session: Session) -> None:
             "SIGNAL_BROKER_STORE_URL: the database seems to belong to another product, and nothing in it was changed:"
             f" it has {', '.join(foreign[:_NAMED])}{others}, which signal-broker did not make; give it a database of"
             " its own"
+        )
+
+
+async def _check_search_path(session: Session) -> None:
+    """Check that there is a schema to look in and no store of ours in another one: a database has room for one.
+
+    Raises:
+        ConfigurationError: There is none, or a store is elsewhere.
+    """
+    found = await session.fetchrow(_Sql.look_up)
+    assert found is not None  # noqa: S101  (a list of expressions always is a row)
+    role, path = found["role"], found["search_path"]
+    for store in await session.fetch(_Sql.find_stores):
+        schema = store["schema"]
+        if store["usable"]:
+            raise ConfigurationError(
+                f"SIGNAL_BROKER_STORE_URL: the store is in the schema {schema} of this database, and the search path"
+                f" ({path}) does not lead there: correct `search_path` in the URL, or what"
+                f" `ALTER ROLE {role} SET search_path` or `ALTER DATABASE {found['database']} SET search_path` has set"
+            )
+        raise ConfigurationError(
+            f"SIGNAL_BROKER_STORE_URL: the store is in the schema {schema} of this database, which the role {role} may"
+            f" not use: as the schema's owner, run `GRANT USAGE ON SCHEMA {schema} TO {role}`, and see with"
+            " `signal-broker doctor` what else it lacks"
+        )
+    if found["schema"] is None:
+        raise ConfigurationError(
+            f"SIGNAL_BROKER_STORE_URL: the search path ({path}) names no schema that exists and that the role {role}"
+            f" may use: correct `search_path`, or run `GRANT USAGE, CREATE ON SCHEMA public TO {role}`"
         )
 
 

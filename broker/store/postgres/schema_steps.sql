@@ -35,6 +35,22 @@ WHERE name IN ('statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle
 -- name: encoding
 SELECT current_setting('server_encoding');
 
+-- name: look_up
+-- Which schema unqualified names are made in, if there is one, and what it depends on: a schema that does not exist, or that the role
+-- may not use, counts for nothing in the search path.
+SELECT current_schema() AS schema, current_setting('search_path') AS search_path, quote_ident(current_user) AS role,
+       quote_ident(current_database()) AS database;
+
+-- name: find_stores
+-- The schemas beside the search path in which there is a store of ours, and whether the role may use them. The catalog shows them to
+-- everybody.
+SELECT quote_ident(n.nspname) AS schema, has_schema_privilege(n.oid, 'USAGE') AS usable
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_class numbers ON numbers.relnamespace = n.oid AND numbers.relname = 'signal_ids' AND numbers.relkind = 'S'
+WHERE c.relname = 'schema_steps' AND c.oid IS DISTINCT FROM to_regclass('schema_steps')
+  AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'step' AND NOT a.attisdropped)
+ORDER BY usable, schema;
+
 -- name: find_foreign
 -- What there is of :names, besides a table of steps and a schema that are not ours.
 SELECT relname AS name FROM pg_class
