@@ -124,16 +124,16 @@ async def _examine(settings: Settings, url: str, box: SecretBox) -> AsyncIterato
     Raises:
         StoreUnavailable, SignalBrokerError: PostgreSQL refuses, or the transport is in there, too.
     """
-    checkup = Checkup()
     async with Database(url, timeout=settings.store_timeout, size=4) as database:
+        checkup = Checkup(database)
         role = RoleCheck(database, transport_too=settings.transport_url == EMBEDDED)
         try:
             told = await _look_at_store(database)
         except StoreUnavailable as error:
-            if isinstance(error, StoreRefusal) or settings.transport_url == EMBEDDED:
+            told = [await checkup.judge("store", error)]
+            refused = isinstance(error, StoreRefusal)
+            if refused or (checkup.is_silent(POSTGRESQL) and settings.transport_url == EMBEDDED):
                 raise
-            checkup.note_silence(POSTGRESQL)
-            told = [judge_silence("store", error)]
         for finding in told:
             yield finding
         if any(finding.check == "schema" and finding.level == "fail" for finding in told):

@@ -29,8 +29,8 @@ from broker.topology import (
 )
 from broker.transport import Hazard, Transport
 from deploy.cli.backends import EMBEDDED, open_transport
-from deploy.cli.checkup import MANAGEMENT, POSTGRESQL, RABBITMQ, Check, Checkup, judge_silence, one
-from deploy.cli.findings import Finding
+from deploy.cli.checkup import MANAGEMENT, POSTGRESQL, RABBITMQ, Check, Checkup, one
+from deploy.cli.findings import Finding, enumerate_some
 from deploy.cli.privileges import RoleCheck
 from deploy.cli.resharding import judge_shards
 from deploy.cli.roles import examine_roles
@@ -56,8 +56,7 @@ async def examine_messaging(
             except StoreRefusal:  # told of by the check of the privileges
                 pass
             except StoreUnavailable as error:
-                checkup.note_silence(POSTGRESQL)
-                yield judge_silence("handlers", error)
+                yield await checkup.judge("handlers", error)
         messaging = POSTGRESQL if settings.transport_url == EMBEDDED else RABBITMQ
         deliveries = DeliveryStore(database)
         roles = examine_roles(
@@ -114,26 +113,51 @@ async def _examine_acceptance(
 
 
 async def _examine_topology(transport: Transport, timeout: timedelta) -> AsyncIterator[Finding]:
+    missing: list[str] = []
+    of_shards: list[str] = []
     for queue in (queue.name for queue in TOPOLOGY.queues):
         try:
             await transport.depth(queue, timeout=timeout)
+        except Unroutable as error:
+            if repr(queue) in str(error):
+                missing.append(queue)
+            else:  # one of its shards
+                option = "--record-shards" if queue == RECORD else "--attempt-shards"
+                of_shards.append(
+                    f"{error}: run `signal-broker topology {option} N`, with as many as the finding `shards` says"
+                )
         except TransportError as error:
-            yield Finding("fail", "topology", f"{error}: run `signal-broker topology --apply`")
+            yield Finding("fail", "topology", f"{error}: see `rabbitmq-diagnostics status`")
             return
-    yield await judge_arguments(transport)
+    if missing:
+        told = f"there is no queue {enumerate_some(missing)}: run `signal-broker topology --apply`"
+        yield Finding("fail", "topology", told)
+    for told in of_shards:
+        yield Finding("fail", "topology", told)
+    if not missing and not of_shards:
+        yield await judge_arguments(transport)
 
 
 async def examine_queues(
     transport: Transport, deliveries: DeliveryStore, intake: IntakeBooks, apps: Sequence[str], timeout: timedelta
 ) -> AsyncIterator[Finding]:
-    """Yield what waits, and what lies dead, of each queue: those of these handler apps, too."""
-    for queue in (RECORD, ATTEMPT, SLOW_ATTEMPT, *map(attempt_queue, apps)):
+    """Yield what waits, and what lies dead, of each queue: those of these handler apps, too.
+
+    The check of the topology tells of those of the product itself that are missing.
+    """
+    of_apps = [attempt_queue(app) for app in apps]
+    for queue in (RECORD, ATTEMPT, SLOW_ATTEMPT, *of_apps):
+        dead, missing = 0, None
         try:
             dead = await transport.depth(dead_letters(queue), timeout=timeout)
+        except Unroutable as error:
+            missing = error
+        try:
             yield await _judge_queue(transport, deliveries, queue, timeout)
         except Unroutable as error:
-            yield Finding("warn", "queues", f"{error}: `signal-broker worker handlers` of that app declares it")
-            continue
+            missing = error
+        if missing is not None and queue in of_apps:
+            yield Finding("warn", "queues", f"{missing}: `signal-broker worker handlers` of that app declares it")
         if dead:
             yield judge_poison(queue, dead, (await intake.balance()).poison if queue == RECORD else dead)
 

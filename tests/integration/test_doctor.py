@@ -16,6 +16,8 @@ from broker.settings import Settings
 from broker.shards import ShardFollower
 from broker.store.administration.webhook_keys import WebhookKeyStore
 from broker.store.postgres.database import Database
+from broker.topology import TOPOLOGY, Topology
+from broker.transport.rabbitmq import RabbitTransport
 from deploy.cli.checkup import Checkup
 from deploy.cli.messaging_checks import examine_messaging
 from deploy.cli.privileges import RoleCheck
@@ -55,6 +57,10 @@ async def examine(operator, **settings):
         if found.get(check["check"], ("ok",))[0] == "ok":
             found[check["check"]] = check["level"], check["detail"]
     return found
+
+
+def without(queues, names):
+    return tuple(queue for queue in queues if queue.name not in names)
 
 
 async def subscribe(operator, url, *options):
@@ -205,9 +211,74 @@ async def test_a_postgresql_that_falls_silent_in_the_middle_is_told_and_rabbitmq
     settings = Settings(store_url=database_url, transport_url=rabbitmq_url, _env_file=None)
     async with Database(database_url) as database:
         role = RoleCheck(database, transport_too=False)
-        found = {one.check: one.level async for one in examine_messaging(settings, database, role, Checkup())}
+        found = {one.check: one.level async for one in examine_messaging(settings, database, role, Checkup(database))}
     assert (found["handlers"], found["transport"], found["topology"]) == ("fail", "ok", "fail")
     assert (found["queues"], found["roles"], found["lost"]) == ("warn", "warn", "warn")
+
+
+@pytest.mark.parametrize("transport", ["embedded", "rabbitmq"])
+async def test_a_lock_that_statements_wait_for_is_told_and_is_no_silence(operator, database, transport, request):
+    own = {"TRANSPORT_URL": request.getfixturevalue("rabbitmq_url")} if transport == "rabbitmq" else {}
+    async with database.transaction() as session:
+        pid = await session.fetchval("SELECT pg_backend_pid()")
+        await session.execute("LOCK TABLE subscriptions IN ACCESS EXCLUSIVE MODE")
+        task = asyncio.create_task(examine(operator, STORE_TIMEOUT_SECONDS="1", MANAGEMENT_URL="", **own))
+        while not task.done():
+            await asyncio.wait([task], timeout=3)
+            await session.execute("SELECT 1")  # a transaction that is idle for ten seconds is ended
+        found = await task
+    level, detail = found["keys"]
+    assert level == "fail"
+    assert detail.startswith("statements wait, although PostgreSQL answers others: for a lock, most likely that of")
+    assert f"pid {pid} signal-broker" in detail
+    assert "pg_blocking_pids" in detail
+    for check in ("notify", "clock", "books", "retention", "transport", "shards"):
+        assert found[check][0] == "ok", (check, found[check])
+    assert "does not answer" not in json.dumps(found)
+    assert "pg_isready" not in json.dumps(found)
+
+
+async def test_a_statement_that_is_slow_without_a_lock_is_told_as_slow(operator, database):
+    await database.execute("ALTER TABLE webhook_keys RENAME TO slow")
+    await database.execute(
+        "CREATE VIEW webhook_keys AS SELECT id, public_key, private_key, created_at, valid_until FROM slow"
+        " UNION ALL SELECT 0, '', '', now(), NULL FROM pg_sleep(5)"
+    )
+    level, detail = (await examine(operator, STORE_TIMEOUT_SECONDS="1"))["keys"]
+    assert level == "fail"
+    assert detail.startswith("a statement takes longer than 1 s (SIGNAL_BROKER_STORE_TIMEOUT_SECONDS)")
+    assert "pg_stat_activity" in detail
+
+
+@pytest.mark.parametrize(
+    "gone", [["signals.record.dead"], ["deliveries.attempt.slow"], ["deliveries.attempt.dead", "signals.record"]]
+)
+async def test_a_queue_of_the_product_that_is_gone_is_told_once_with_what_declares_it(
+    operator, database, rabbitmq_url, gone
+):
+    async with RabbitTransport(rabbitmq_url) as transport:
+        await transport.declare(Topology(TOPOLOGY.exchanges, without(TOPOLOGY.queues, gone), ()))
+    settings = Settings(store_url=database.url, transport_url=rabbitmq_url, management_url="", _env_file=None)
+    role = RoleCheck(database, transport_too=False)
+    told = [one async for one in examine_messaging(settings, database, role, Checkup(database)) if one.level != "ok"]
+    of_queues = [one for one in told if any(name in one.detail for name in gone)]
+    assert [one.check for one in of_queues] == ["topology"]
+    assert all(name in of_queues[0].detail for name in gone)
+    assert "`signal-broker topology --apply`" in of_queues[0].detail
+    assert "worker handlers" not in str(told)
+
+
+async def test_a_shard_that_is_gone_is_told_once(operator, database, rabbitmq_url):
+    async with RabbitTransport(rabbitmq_url) as transport:
+        await transport.declare(TOPOLOGY)
+    await database.execute("INSERT INTO shards (queue, published, consumed) VALUES ('deliveries.attempt', 2, 2)")
+    settings = Settings(store_url=database.url, transport_url=rabbitmq_url, management_url="", _env_file=None)
+    role = RoleCheck(database, transport_too=False)
+    told = [one async for one in examine_messaging(settings, database, role, Checkup(database)) if one.level != "ok"]
+    [of_shard] = [one for one in told if "deliveries.attempt.1" in one.detail]
+    assert of_shard.check == "topology"
+    assert "`signal-broker topology --attempt-shards N`" in of_shard.detail
+    assert "worker handlers" not in str(told)
 
 
 async def test_what_is_amiss_ends_with_where_its_cure_is(operator):
