@@ -51,6 +51,7 @@
 | signal_broker_messages_poisoned_total | queue | messages rejected to a dead queue |
 | signal_broker_messages_quarantined | queue | messages that failed alone and are tried again aside from the others |
 | signal_broker_access_unconfirmed | | 1: PostgreSQL does not answer, and callers are known from before |
+| signal_broker_issuer_available | | 1: the issuer of tokens gave its keys when it was asked last, or there is none |
 | signal_broker_check_passed | check | 1: this check of `/readyz` passes: `store`, `transport`, a role and the like |
 | signal_broker_store_connections | state | connections of the pool to PostgreSQL: idle, used |
 | signal_broker_store_connections_limit | | how many there may be |
@@ -260,6 +261,12 @@ ACCESS_UNCONFIRMED = Gauge(
     "1: PostgreSQL does not answer, and callers are known from before.",
     registry=REGISTRY,
 )
+ISSUER_AVAILABLE = Gauge(
+    "signal_broker_issuer_available",
+    "1: the issuer of tokens gave its keys when it was asked last, or there is none.",
+    registry=REGISTRY,
+)
+ISSUER_AVAILABLE.set(1)
 REPEATS = _counter("repeats", "Work that was done again.", "cause")
 HTTP_SECONDS = _seconds(
     "http_request",

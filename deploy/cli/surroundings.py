@@ -24,6 +24,7 @@ from broker.store.subscriptions.sealing import SealingStore
 from deploy.cli.backends import EMBEDDED, allow_loopback
 from deploy.cli.checkup import Check, one
 from deploy.cli.findings import Finding, enumerate_some
+from gateway.oidc.keys import IssuerKeys, IssuerUnavailable
 from workers.webhooks.dialing import trust
 
 _SECRETS = 20_000
@@ -47,6 +48,7 @@ def checks_of_surroundings(settings: Settings, database: Database, box: SecretBo
         ("keys", one(_judge_ring, SealingStore(database), box)),
         ("clock", one(_judge_clock, database)),
         ("egress", one(_judge_egress, settings)),
+        ("issuer", _examine_issuer(settings)),
         ("dns", _examine_names(settings, database)),
     ]
 
@@ -65,8 +67,8 @@ async def _judge_ring(store: SealingStore, box: SecretBox) -> Finding:
         f"no key of the ring opens {len(ring.sealed_at)} of {ring.opened + len(ring.sealed_at)} secrets{rest}"
         f" ({'; '.join(whose)}). The missing key sealed them from {began} to {ended}: append it to"
         " SIGNAL_BROKER_SECRET_KEYS of every process, restart them, and run `signal-broker reseal`. If it is lost, make"
-        " new secrets: `signal-broker subscriptions rotate-secret ID`, and `signal-broker subscriptions edit ID` for"
-        " URLs and headers",
+        " new secrets: `signal-broker subscriptions rotate-secret ID`, `signal-broker subscriptions edit ID` for URLs"
+        " and headers, and `POST /v1/webhook-keys/rotate` for webhook keys",
     )
 
 
@@ -93,6 +95,34 @@ def judge_skew(skew: timedelta) -> Finding:
         " too late or too early, and receivers refuse webhooks whose time is minutes off. Let NTP set both clocks:"
         " compare `timedatectl` on each machine",
     )
+
+
+async def _examine_issuer(settings: Settings) -> AsyncIterator[Finding]:
+    """Ask the issuer in the *settings*, if there is one, for its keys, as a gateway does."""
+    if not settings.oidc_issuer:
+        return
+    async with IssuerKeys(settings.oidc_issuer, settings.oidc_jwks_url, renewed=False) as keys:
+        try:
+            _, found = await keys.fetch()
+        except IssuerUnavailable as error:
+            yield Finding(
+                "fail",
+                "issuer",
+                f"{settings.oidc_issuer} does not answer with its keys ({error}), so callers with its tokens get 503:"
+                f" see `curl {settings.oidc_issuer.rstrip('/')}/.well-known/openid-configuration` from a gateway, whose"
+                " network policy may keep it from there; or correct SIGNAL_BROKER_OIDC_ISSUER",
+            )
+            return
+    ids = {key_id for key_id, _ in found}
+    if ids:
+        yield Finding("ok", "issuer", f"{settings.oidc_issuer} answers with {len(ids)} keys")
+    else:
+        yield Finding(
+            "fail",
+            "issuer",
+            f"{settings.oidc_issuer} has no key that tokens may be signed with, so none of its tokens is good: see"
+            " `jwks_uri` of its discovery document, and docs/access.md for the algorithms",
+        )
 
 
 async def _judge_egress(settings: Settings) -> Finding:

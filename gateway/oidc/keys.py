@@ -17,6 +17,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt import PyJWK, PyJWTError
 
+from broker import metrics
 from broker.errors import SignalBrokerError
 from broker.reasons import named_reason_of
 
@@ -54,13 +55,18 @@ class IssuerKeys:
     Args:
         issuer: Its discovery document says where its keys are, unless *jwks_url* does.
         jwks_url: Where its keys are (JWKS); empty: as discovered.
+        renewed: Whether they are fetched at once, and renewed.
         clock: Monotonic seconds.
     """
 
-    def __init__(self, issuer: str, jwks_url: str = "", *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, issuer: str, jwks_url: str = "", *, renewed: bool = True, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._issuer = issuer
         self._jwks_url = jwks_url
+        self._renewed = renewed
         self._clock = clock
+        self._renewing: asyncio.Task[None] | None = None
         self._keys: list[tuple[str | None, PyJWK]] = []
         self._document: object = None
         self._asked_at: float | None = None
@@ -71,7 +77,8 @@ class IssuerKeys:
 
     async def __aenter__(self) -> Self:
         self._session = ClientSession(timeout=_TIMEOUT)
-        self._renewing = asyncio.create_task(self._renew(), name="issuer-keys")
+        if self._renewed:
+            self._renewing = asyncio.create_task(self._renew(), name="issuer-keys")
         return self
 
     async def __aexit__(
@@ -125,15 +132,28 @@ class IssuerKeys:
     def _end_asking(self, _: asyncio.Task[None]) -> None:
         self._asking = None
 
-    async def _fetch(self) -> None:
+    async def fetch(self) -> tuple[object, list[tuple[str | None, PyJWK]]]:
+        """Return the document with the issuer's keys as it is now, and the keys in it.
+
+        Raises:
+            IssuerUnavailable: It does not answer, or not with its keys.
+        """
         try:
             document = await self._get(self._jwks_url or await self._discover())
-            keys = read_keys(document)
+            return document, read_keys(document)
         except (ClientError, OSError, ValueError, RecursionError) as error:  # a timeout is an OSError
+            raise IssuerUnavailable(named_reason_of(error)) from error
+
+    async def _fetch(self) -> None:
+        try:
+            document, keys = await self.fetch()
+        except IssuerUnavailable as error:
             self._is_available = False
-            log.warning("issuer.unavailable", issuer=self._issuer, error=named_reason_of(error))
+            metrics.ISSUER_AVAILABLE.set(0)
+            log.warning("issuer.unavailable", issuer=self._issuer, error=str(error))
             return
         self._is_available = True
+        metrics.ISSUER_AVAILABLE.set(1)
         if document != self._document:
             self._document, self._keys = document, keys
             self.generation += 1

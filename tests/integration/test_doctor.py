@@ -21,6 +21,7 @@ from broker.transport.rabbitmq import RabbitTransport
 from deploy.cli.checkup import Checkup
 from deploy.cli.messaging_checks import examine_messaging
 from deploy.cli.privileges import RoleCheck
+from tests.support.issuer import issuer
 from tests.support.ports import free_ports
 from tests.support.postgres import unmigrated
 from tests.support.product import SECRET_KEY, Process
@@ -148,6 +149,21 @@ async def test_a_proxy_is_tried_and_looks_up_the_names_of_webhooks_itself(operat
     async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port):
         level, detail = (await examine(operator, EGRESS_PROXY=f"http://127.0.0.1:{port}"))["egress"]
     assert (level, detail.split(",")[0]) == ("ok", f"webhooks go through the proxy 127.0.0.1:{port}")
+
+
+async def test_an_issuer_that_does_not_give_its_keys_is_told(operator):
+    async with issuer() as tokens:
+        settings = {"OIDC_ISSUER": tokens.url, "OIDC_AUDIENCE": "us"}
+        assert (await examine(operator, **settings))["issuer"] == ("ok", f"{tokens.url} answers with 1 keys")
+        tokens.jwks = {"keys": []}
+        level, detail = (await examine(operator, **settings))["issuer"]
+        assert (level, detail.split(",")[0]) == ("fail", f"{tokens.url} has no key that tokens may be signed with")
+        tokens.away = True
+        level, detail = (await examine(operator, **settings))["issuer"]
+        assert level == "fail"
+        assert detail.startswith(f"{tokens.url} does not answer with its keys (")
+        assert f"`curl {tokens.url}/.well-known/openid-configuration`" in detail
+    assert "issuer" not in await examine(operator)
 
 
 async def test_a_file_of_authorities_that_cannot_be_read_is_told(operator, tmp_path):

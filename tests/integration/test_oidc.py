@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import time
+from contextlib import suppress
 
 import jwt
 import pytest
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from broker.access import Permission
+from broker.exposition import Exposition
 from broker.settings import Settings
 from gateway.oidc.claims import find_claim, read_principal
 from gateway.oidc.issuer import LEEWAY, LONGEST, Issuer
@@ -163,6 +165,11 @@ async def test_an_issuer_that_answers_nonsense_is_as_one_that_is_away(other, cha
     async with IssuerKeys(other.url) as keys:
         with pytest.raises(IssuerUnavailable):
             await keys.find("first", "ES256")
+        assert b"signal_broker_issuer_available 0.0" in Exposition().read()[0]
+    async with issuer() as good, IssuerKeys(good.url) as keys:
+        with suppress(IssuerUnavailable):
+            await keys.find("first", "ES256")
+        assert b"signal_broker_issuer_available 1.0" in Exposition().read()[0]
 
 
 async def test_the_place_of_the_keys_may_be_given(other):
