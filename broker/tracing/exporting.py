@@ -27,6 +27,8 @@ _MOST_LINKS = "256"
 """A recorder's batch has fewer messages; OpenTelemetry's own limit is 128."""
 _MOST_BATCHES = 64
 """How many spans of batches wait for the collector: with 256 links each they take 20 MB."""
+_OWN_SESSIONS = tuple(f"OTEL_PYTHON_EXPORTER_OTLP_HTTP_{of}CREDENTIAL_PROVIDER" for of in ("", "TRACES_"))
+"""Variables that name a plug-in which makes the HTTP session; that session has to bound its requests itself."""
 _SHARED = "OTEL_PROPAGATORS"
 """A variable that handlers may need for calls of their own."""
 
@@ -240,7 +242,10 @@ def _open(note_dropped: NoteDropped) -> Export:
     told.propagate = False  # it would tell of each batch; `Exporter` tells once
     package = "grpc" if protocol(os.environ).lower() == GRPC else "http"
     exporting = import_module(f"opentelemetry.exporter.otlp.proto.{package}.trace_exporter")
-    exporter = Exporter(exporting.OTLPSpanExporter(), note_dropped, said)
+    options = {}
+    if package == "http" and not any(map(os.environ.get, _OWN_SESSIONS)):
+        options["session"] = import_module("broker.tracing.sessions").open_session()
+    exporter = Exporter(exporting.OTLPSpanExporter(**options), note_dropped, said)
     resource, ids = Resource.create(), Ids()
 
     class Processor(BatchSpanProcessor):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -44,6 +45,17 @@ async def traced_product(
     ):
         process.client, process.webhooks = client, webhooks
         yield process
+
+
+def set_variables(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
+    """Set OpenTelemetry's *variables*, and no others, for one test, which may take them away itself."""
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+    for name in ("OTEL_SERVICE_NAME", "OTEL_SPAN_LINK_COUNT_LIMIT"):  # defaults that are set are unset afterwards
+        monkeypatch.setenv(name, "x")
+        del os.environ[name]
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
 
 
 async def one(spans: Collector, name: str) -> Collected:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import sys
 from datetime import timedelta
 from types import SimpleNamespace
@@ -16,6 +15,7 @@ from broker import metrics
 from broker.metrics import note_dropped_spans
 from broker.tracing import Attempt, TraceContext, Tracer, tracer, tracing
 from broker.tracing.exporting import Exporter, Queue
+from tests.support.traces import set_variables
 
 CONTEXT = TraceContext(f"00-{'a' * 32}-{'b' * 16}-01")
 GRPC = "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"
@@ -26,13 +26,7 @@ def environment(monkeypatch):
     """Set variables for one test, which may take them away itself."""
 
     def change(**variables):
-        for name in [name for name in os.environ if name.startswith("OTEL_")]:
-            monkeypatch.delenv(name)
-        for name in ("OTEL_SERVICE_NAME", "OTEL_SPAN_LINK_COUNT_LIMIT"):  # defaults that are set are unset afterwards
-            monkeypatch.setenv(name, "x")
-            del os.environ[name]
-        for name, value in {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", **variables}.items():
-            monkeypatch.setenv(name, value)
+        set_variables(monkeypatch, **{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"} | variables)
 
     return change
 
