@@ -17,7 +17,7 @@ import structlog
 
 from broker.reasons import named_reason_of
 from broker.tracing.spans import CHOSEN_ID, Tracer
-from broker.tracing.variables import GRPC, find_wrong, is_wanted, protocol
+from broker.tracing.variables import GRPC, find_wrong, hide_credentials, is_wanted, protocol
 
 _WITHOUT_SDK = "traces take the extra signal-broker[otel], which is not installed"
 _WITHOUT_GRPC = "OTEL_EXPORTER_OTLP_PROTOCOL=grpc takes the extra signal-broker[otel-grpc], which is not installed"
@@ -54,8 +54,8 @@ class LastWords(logging.Handler):
         self._text = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the record's message, in one line."""
-        self._text = " ".join(record.getMessage().split())[:_LONGEST_WORDS]
+        """Keep the record's message."""
+        self._text = record.getMessage()
 
     def take(self) -> str:
         """Return what was said, once; an empty text for nothing."""
@@ -68,6 +68,11 @@ def _address(endpoint: str) -> str:
     scheme, _, rest = endpoint.rpartition("://")
     authority, slash, path = rest.partition("?")[0].partition("/")
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}".removeprefix("://")
+
+
+def _in_line(words: str) -> str:
+    """Return what OpenTelemetry said, in one line that has no credentials."""
+    return " ".join(hide_credentials(words, os.environ).split())[:_LONGEST_WORDS]
 
 
 class Exporter:
@@ -110,9 +115,9 @@ class Exporter:
 
     def _note(self, error: str | None) -> None:
         fails = error is not None
-        if fails and not self._fails and not self._ended:
+        if error is not None and not self._fails and not self._ended:
             hint = "the collector does not take spans; they are dropped meanwhile"
-            log.warning("tracing.failed", address=self._address, error=error, hint=hint)
+            log.warning("tracing.failed", address=self._address, error=_in_line(error), hint=hint)
         elif self._fails and not fails:
             log.info("tracing.recovered")
         self._fails = fails
@@ -211,7 +216,7 @@ def open_export(note_dropped: NoteDropped) -> Export | None:
     except ImportError:
         log.error("tracing.unavailable", hint=_WITHOUT_GRPC if _has_sdk() else _WITHOUT_SDK)  # noqa: TRY400
     except Exception as error:  # noqa: BLE001  (OpenTelemetry has no error of its own for settings)
-        log.error("tracing.unavailable", hint=f"OpenTelemetry refuses its settings: {error}")  # noqa: TRY400
+        log.error("tracing.unavailable", hint=f"OpenTelemetry refuses its settings: {_in_line(str(error))}")  # noqa: TRY400
     return None
 
 

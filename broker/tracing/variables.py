@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
+
+from broker.redaction import HIDDEN
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -14,7 +16,12 @@ HTTP, GRPC = "http/protobuf", "grpc"
 _RATIOS = ("traceidratio", "parentbased_traceidratio")
 _SAMPLERS = ("always_on", "always_off", "parentbased_always_on", "parentbased_always_off", *_RATIOS)
 _PAIRS = re.compile(r"\s*([^=,\s]+\s*=[^,]*)(,\s*[^=,\s]+\s*=[^,]*)*,?\s*")
-_SECRET = "HEADERS"  # noqa: S105  (a part of a variable's name)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[ !#-+\--:<-\[\]-~]*")
+"""What OpenTelemetry takes, before it decodes it."""
+_PRINTABLE = re.compile("[ -~]*")
+_SHORTEST = 4
+"""What is shorter is no credential, and hiding it could hide a status."""
 
 
 class Wrong(NamedTuple):
@@ -58,7 +65,34 @@ def find_wrong(environment: Mapping[str, str]) -> Iterator[Wrong]:
         for name in rule.names:
             value = environment.get(name, "")
             if value and not rule.allows(value.strip()):
-                yield Wrong(name, "" if _SECRET in name else value[:100], rule.hint)
+                yield Wrong(name, "" if name in _HEADERS else value[:100], rule.hint)
+
+
+def hide_credentials(text: str, environment: Mapping[str, str]) -> str:
+    """Return *text* without what may be credentials for the collector: values of headers, and parts of its URL."""
+    written = [value for name in _HEADERS for _, value in _pairs(environment.get(name, ""))]
+    for url in map(urlsplit, filter(None, map(environment.get, ENDPOINTS))):
+        written += [url.query, url.netloc.rpartition("@")[0], url.password or ""]
+    values = {form for value in written for sent in (value, unquote(value)) for form in (sent, repr(sent)[1:-1])}
+    hidden = {word for value in values for word in (value.strip(), *value.split()) if len(word) >= _SHORTEST}
+    if not hidden:
+        return text
+    return re.sub("|".join(map(re.escape, sorted(hidden, key=len, reverse=True))), HIDDEN, text)
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    """Return the names and values in *text*, as OpenTelemetry parts them."""
+    pairs = [pair.strip().partition("=") for pair in text.split(",") if pair.strip()]
+    return [(name.strip(), value.strip()) for name, _, value in pairs]
+
+
+def _are_headers(text: str) -> bool:
+    return _are_pairs(text) and all(
+        _HEADER_NAME.fullmatch(unquote(name).strip())
+        and _HEADER_VALUE.fullmatch(value)
+        and _PRINTABLE.fullmatch(unquote(value).strip())
+        for name, value in _pairs(text)
+    )
 
 
 def _is_url(text: str) -> bool:
@@ -103,6 +137,7 @@ def _otlp(name: str) -> list[str]:
     return [f"OTEL_EXPORTER_OTLP_{name}", f"OTEL_EXPORTER_OTLP_TRACES_{name}"]
 
 
+_HEADERS = _otlp("HEADERS")
 _COUNT_LIMITS = ("ATTRIBUTE", "EVENT_ATTRIBUTE", "LINK_ATTRIBUTE", "SPAN_ATTRIBUTE", "SPAN_EVENT", "SPAN_LINK")
 _OF_QUEUE = ("MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE", "SCHEDULE_DELAY", "EXPORT_TIMEOUT")
 
@@ -111,7 +146,12 @@ _RULES = (
     _Rule(PROTOCOLS, _is_among({HTTP, GRPC}), f"must be {HTTP} or {GRPC}; {HTTP} is taken"),
     _Rule(_otlp("COMPRESSION"), _is_among({"none", "gzip", "deflate"}), "must be none, gzip or deflate; none is taken"),
     _Rule(_otlp("TIMEOUT"), _is_from(0.001, 86400), "must be a number of seconds up to 86400; 10 is taken"),
-    _Rule(_otlp("HEADERS"), _are_pairs, "must be name=value,name=value; it is left out"),
+    _Rule(
+        _HEADERS,
+        _are_headers,
+        'must be name=value,name=value, printable ASCII also once it is decoded, with " ; \\ percent-encoded;'
+        " it is left out",
+    ),
     _Rule(("OTEL_RESOURCE_ATTRIBUTES",), _are_pairs, "must be name=value,name=value; it is left out"),
     _Rule(
         ("OTEL_TRACES_SAMPLER",), _is_among(_SAMPLERS), f"must be one of {', '.join(_SAMPLERS)}; the default is taken"

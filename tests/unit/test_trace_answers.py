@@ -66,15 +66,16 @@ async def hostile(head, piece=b"", pause=0.0):
 
 @pytest.fixture
 def traces(monkeypatch):
-    """Enter it with a server for the log lines of a process that traces to it."""
+    """Enter it with a server, and variables, for the log lines of a process that traces to it."""
 
     @asynccontextmanager
-    async def run(server):
+    async def run(server, **variables):
         set_variables(
             monkeypatch,
             OTEL_EXPORTER_OTLP_ENDPOINT=server.url,
             OTEL_EXPORTER_OTLP_TIMEOUT="1",
             OTEL_BSP_SCHEDULE_DELAY="10",
+            **variables,
         )
         with capture_logs() as lines:
             async with tracing(drain_timeout=timedelta(seconds=5), note_dropped=note_dropped_spans):
@@ -161,3 +162,30 @@ async def test_what_is_wrong_with_an_answers_headers_is_not_logged_for_each_batc
             make_span()
             await eventually(lambda after=number: len(server.requests) == after)
     assert [record.name for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_a_header_that_the_collector_repeats_is_not_logged(traces):
+    head = b"HTTP/1.1 401 Bearer hunter2 is unknown\r\nContent-Length: 0\r\n\r\n"
+    headers = "authorization=Bearer%20hunter2"
+    async with hostile(head) as server, traces(server, OTEL_EXPORTER_OTLP_HEADERS=headers) as lines:
+        make_span()
+        [line] = await eventually(lambda: lines)
+    assert b"Bearer hunter2" in server.requests[0]
+    assert line["error"] == "Failed to export spans batch code: 401, reason: *** is unknown"
+
+
+async def test_a_header_with_a_line_break_is_told_at_the_start(traces):
+    headers = "authorization=Bearer%20hunter2%0Ax"
+    async with (
+        hostile(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") as server,
+        traces(server, OTEL_EXPORTER_OTLP_HEADERS=headers) as lines,
+    ):
+        make_span()
+        await eventually(lambda: server.requests)
+    [line] = lines
+    assert (line["event"], line["variable"], line["value"]) == (
+        "tracing.setting_ignored",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "",
+    )
+    assert "hunter2" not in str(line)

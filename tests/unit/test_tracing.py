@@ -149,6 +149,19 @@ def test_spans_that_the_collector_refuses_are_counted(result, dropped):
     assert spans_dropped("refused") == before + dropped
 
 
+def test_an_exception_is_told_without_the_values_of_headers(environment):
+    """GRPC repeats the metadata that it cannot send."""
+    environment(OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20hunter2")
+
+    class Refusing:
+        def export(self, _spans):
+            raise ValueError("metadata was invalid:\n[('authorization', 'Bearer hunter2')]")
+
+    with capture_logs() as lines, pytest.raises(ValueError, match="metadata"):
+        Exporter(Refusing(), note_dropped_spans).export([None])
+    assert [line["error"] for line in lines] == ["ValueError: metadata was invalid: [('authorization', '***')]"]
+
+
 @pytest.mark.slow
 async def test_links_that_wait_for_a_collector_that_is_away_are_bounded(environment):
     from opentelemetry.trace import Link  # noqa: PLC0415
