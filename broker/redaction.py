@@ -37,6 +37,12 @@ _PARAMETER = re.compile("(?<![^?&;#])([^?&;#=]*)=([^&;#]*)")
 _TEXT = re.compile(r"""[^\s"'<>]+""")
 """What may be a URL, or hold parameters, within a header's value."""
 
+_TOKEN = re.compile(
+    r"(?:(?:sb|whsec|whsk)(?:_|%5F)|(?<![A-Za-z0-9])eyJ)[\w+/-]\S{5,}|signal(?:_|%5F)[\w-]{20}\S*",
+    re.ASCII | re.IGNORECASE,
+)
+"""What begins like an API token, a webhook's secret, a private key, a JWT or an endpoint's token."""
+
 
 @lru_cache(maxsize=1000)
 def is_credential(name: str) -> bool:
@@ -51,6 +57,11 @@ def is_credential(name: str) -> bool:
 def hide_credentials(headers: Mapping[str, str]) -> dict[str, str]:
     """Return *headers* of a request to a webhook without what may be a credential."""
     return {name: _hide(value, _in_header(name, value)) for name, value in headers.items()}
+
+
+def hide_tokens(text: str) -> str:
+    """Return *text* without what looks like a token or a secret of the product's own, up to the next space."""
+    return _TOKEN.sub(HIDDEN, text)
 
 
 def hide_credentials_of_url(url: str) -> str:

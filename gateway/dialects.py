@@ -48,7 +48,7 @@ from gateway.http_errors import (
     http_error_for,
 )
 from gateway.reading import READERS
-from gateway.refusals import note_refusal
+from gateway.refusals import note_refusal, show
 from gateway.routes import Handler, Parameter, Route, SecuredRoute
 
 _NOT_NOW = "The broker cannot take this now: {part}; try again in a moment."
@@ -259,7 +259,7 @@ def _defect(request: web.Request, error: Exception) -> HttpError:
     """Log *error*, whose fault is ours, and return what it means to the caller."""
     resource = request.match_info.route.resource
     whose = {
-        "path": request.path,
+        "path": show(request.path),
         "method": request.method,
         "route": None if resource is None else resource.canonical,
         "fault": type(error).__name__,

@@ -27,14 +27,13 @@ from gateway.callers import CALLER
 from gateway.forwarding import FORWARDING
 from gateway.measures import OTHER, ROUTES, RequestTimes
 from gateway.probes import PROBES
-from gateway.refusals import REFUSAL, Refusal
+from gateway.refusals import REFUSAL, Refusal, show
 from gateway.routes import Route
 
 _SAFE = frozenset({hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS})
 _BURST = 20.0
 """How many lines each status may have at once."""
 _PER_SECOND = 5.0
-_LONGEST_PATH = 200
 
 log = structlog.get_logger()
 
@@ -100,7 +99,7 @@ class RequestLines:
             return
         line = self._describe(request, route, status, seconds)
         if line["route"] == OTHER:
-            line["path"] = ((refusal and refusal.path) or request.path)[:_LONGEST_PATH]
+            line["path"] = show((refusal and refusal.path) or request.path)
         line["reason"] = HTTPStatus(status).phrase if refusal is None else refusal.reason
         if refusal is not None and refusal.fields:
             line["fields"] = refusal.fields

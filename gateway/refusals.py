@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from broker.redaction import hide_tokens
 from gateway.http_errors import (
     BadRequest,
     Broken,
@@ -47,6 +48,11 @@ class Refusal:
 REFUSAL = web.RequestKey("refusal", Refusal)
 
 
+def show(text: str) -> str:
+    """Return what may be logged of *text* of a request: its beginning, without tokens in the wrong place."""
+    return hide_tokens(text[: 5 * _LONGEST])[:_LONGEST]
+
+
 def _repeats_nothing(error: HttpError) -> bool:
     """Return whether the detail of *error* has nothing of the request: of a wrong field it may quote the value.
 
@@ -65,6 +71,6 @@ def note_refusal(
     known = request.get(REFUSAL)
     if known is not None and known.status == error.status and cause is None:
         return
-    told = error.detail[:_LONGEST] if _repeats_nothing(error) else HTTPStatus(error.status).phrase
-    fields = tuple(one.pointer[:_LONGEST] for one in error.errors[:_MOST_FIELDS])
+    told = show(error.detail) if _repeats_nothing(error) else HTTPStatus(error.status).phrase
+    fields = tuple(show(one.pointer) for one in error.errors[:_MOST_FIELDS])
     request[REFUSAL] = Refusal(int(error.status), cause or told, fields, path)

@@ -7,7 +7,8 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from structlog.testing import capture_logs
 
-from gateway.http_errors import Broken, Busy, Unauthenticated
+from broker.errors import InvalidField
+from gateway.http_errors import BadRequest, Broken, Busy, Forbidden, Unauthenticated
 from gateway.lines import RequestLines
 from gateway.measures import RequestTimes
 from gateway.refusals import note_refusal
@@ -59,6 +60,24 @@ def test_what_reads_and_is_answered_has_no_line(note, method, path):
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
 def test_probes_have_no_line_whatever_they_are_answered(note, path):
     assert note(503, path=path) == []
+
+
+TOKEN = "sb_" + "x" * 43
+
+
+@pytest.mark.parametrize("token", [TOKEN, "signal_" + "x" * 43, "whsec_" + "x" * 20 + "/" + "x" * 20 + "="])
+def test_a_token_in_the_wrong_place_is_not_logged(note, token):
+    [line] = note(404, path=f"/v1/signals/nothing/{token}")
+    assert line["path"] == "/v1/signals/nothing/***"
+    [line] = note(404, path="/" + "y" * 195 + token)
+    assert line["path"] == "/" + "y" * 195 + "***"
+    [line] = note(400, BadRequest("Wrong.", errors=[InvalidField(f"/data/{token}", "is unknown")]))
+    assert line["fields"] == ("/data/***",)
+    [line] = note(400, BadRequest("Wrong.", errors=[InvalidField("/" + "y" * 195 + token, "is unknown")]))
+    assert line["fields"] == ("/" + "y" * 195 + "***",)
+    [line] = note(403, Forbidden(f"This needs the permission signals:throw for signals named {token!r}, and so on."))
+    assert line["reason"].startswith("This needs the permission signals:throw for signals named '***")
+    assert "xxx" not in line["reason"]
 
 
 @pytest.mark.slow

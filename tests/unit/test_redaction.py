@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from broker.redaction import credentials_of, hide_credentials, hide_credentials_of_url, is_credential
+from broker.access import API_TOKEN, ENDPOINT_TOKEN, make_token
+from broker.redaction import credentials_of, hide_credentials, hide_credentials_of_url, hide_tokens, is_credential
+from broker.secrets import make_key_pair, make_secret
 
 NAMES = """
     Authorization Cookie X-Api-Key X-JWT X-Sig X-HMAC X-Bearer X-Pwd X-Code X-SAS X-Sign X-DingTalk-Sign X-OTP
@@ -66,3 +68,41 @@ def test_what_is_hidden_is_what_is_not_shown():
     headers = {"Authorization": "Bearer b", "X-To": "//joe:p%40w@h/?sig=a%2Bc", "X-Team": "claims"}
     found = set(credentials_of("http://h/x;sid=d?a=e&pin=f+g", headers))
     assert found == {"d", "f+g", "f g", "Bearer b", "joe:p%40w", "joe:p@w", "p@w", "a%2Bc", "a+c"}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: make_token(API_TOKEN),
+        lambda: make_token(ENDPOINT_TOKEN),
+        make_secret,
+        lambda: make_key_pair()[0],
+        lambda: "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl",
+        lambda: "sb_chosen-by+an=operator/of.ours!",
+    ],
+)
+@pytest.mark.parametrize("before", ["/v1/signals/", "/", "?", "/a/Bearer ", "/token=", "/my_"])
+def test_the_products_own_tokens_are_hidden_in_any_text(make, before):
+    for _ in range(20):
+        token = make()
+        assert hide_tokens(f"{before}{token} is none") == f"{before}*** is none"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/x/sb%5Fsecret-token", "/x/***"),
+        ("/x/whsec%5fsecret-token", "/x/***"),
+        ("/a~1sb_secret-token/b", "/a~1***"),
+        ("/v1/signal_endpoints", "/v1/signal_endpoints"),
+        ("/signal_name", "/signal_name"),
+        ("/keyJsonDocuments", "/keyJsonDocuments"),
+        ("/v1/signals/34", "/v1/signals/34"),
+        ("/sb_", "/sb_"),
+        ("Bearer sb_...), or whsec_......", "Bearer sb_...), or whsec_......"),
+        ("whpk_public-key", "whpk_public-key"),
+        ("", ""),
+    ],
+)
+def test_what_looks_like_no_token_is_shown(text, shown):
+    assert hide_tokens(text) == shown
