@@ -31,6 +31,7 @@ class _Sql(Statements, file="events.sql"):
     know_dead_queues: Statement
     note_poison: Statement
     has_work: Statement
+    claim: Statement
     gather: Statement
     combine: Statement
     are_wanted: Statement
@@ -73,10 +74,15 @@ class EventStore:
             await session.execute(_Sql.note_poison, queues=queues, counts=counts)
 
     async def combine(self, *, limit: int) -> int:
-        """Make events of at most *limit* notes, and of what is due; return how many notes there were."""
+        """Make events of at most *limit* notes, and of what is due; return how many notes there were.
+
+        While another scheduler does so, nothing is left to do: 0.
+        """
         if not await self._database.fetchval(_Sql.has_work):
             return 0
         async with self._database.transaction() as session:
+            if not await session.fetchval(_Sql.claim):
+                return 0
             found = int(await session.fetchval(_Sql.gather, limit=limit))
             await session.execute(_Sql.combine, limit=limit, every=EVERY.total_seconds())
         return found

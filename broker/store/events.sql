@@ -31,12 +31,16 @@ FROM known WHERE after > before;
 SELECT EXISTS (SELECT FROM event_notes) OR EXISTS (SELECT FROM event_windows WHERE n > 0)
     OR EXISTS (SELECT FROM events WHERE NOT is_settled);
 
+-- name: claim
+-- Whether this transaction is the one that makes events. Two at once would not see what the other one tells: that a circuit
+-- closed might be told before it opened. Rows that an older version has locked, which does without this, are skipped.
+SELECT pg_try_advisory_xact_lock({locks.EVENTS});
+
 -- name: gather
--- Add up to :limit notes to what happened since the last event of their kind; any number of schedulers may do this at once.
--- Return how many notes were found.
+-- Add the :limit oldest notes to what happened since the last event of their kind. Return how many notes were found.
 WITH taken AS (
     DELETE FROM event_notes
-    WHERE ctid = ANY (ARRAY(SELECT ctid FROM event_notes LIMIT :limit FOR UPDATE SKIP LOCKED))
+    WHERE ctid = ANY (ARRAY(SELECT ctid FROM event_notes ORDER BY at LIMIT :limit FOR UPDATE SKIP LOCKED))
     RETURNING *
 ), counted AS (
     SELECT DISTINCT ON (subscription_id, subject, type) subscription_id, subject, type, tenants, details, at AS last_at,
@@ -54,16 +58,18 @@ WITH taken AS (
 SELECT count(*) FROM taken;
 
 -- name: combine
--- Make events of what happened, at most :limit and one of each type about the same in :every seconds: the first at once. What
--- is about the same (`circuit` is opened and closed) goes along with what is due, so that the last event says how things are.
--- What happened to a subscription that is deleted by now is left out. If the clock was set back, nothing waits for its earlier time. Of deliveries that died the last one is described. Any number of schedulers may do this at once.
+-- Make events of what happened, about :limit subjects at most, and one of each type about the same in :every seconds: the
+-- first at once. What is about the same (`circuit` is opened and closed) goes along with what is due, so that the last event
+-- says how things are. What happened to a subscription that is deleted by now is left out. If the clock was set back, nothing
+-- waits for its earlier time. Of deliveries that died the last one is described.
 WITH due AS (
     SELECT DISTINCT subscription_id, subject, split_part(type, '.', 2) AS noun FROM event_windows
     WHERE n > 0 AND (told_at IS NULL OR abs(extract(epoch FROM now() - told_at)) >= :every)
+    ORDER BY subscription_id, subject, noun LIMIT :limit
 ), chosen AS MATERIALIZED (
     SELECT w.* FROM event_windows w JOIN due d
         ON d.subscription_id = w.subscription_id AND d.subject = w.subject AND d.noun = split_part(w.type, '.', 2)
-    WHERE w.n > 0 ORDER BY w.subscription_id, w.subject, w.type LIMIT :limit FOR UPDATE OF w SKIP LOCKED
+    WHERE w.n > 0 ORDER BY w.subscription_id, w.subject, w.type FOR UPDATE OF w SKIP LOCKED
 ), ended AS (
     UPDATE event_windows w SET n = 0, told_at = now()
     FROM chosen c WHERE w.subscription_id = c.subscription_id AND w.subject = c.subject AND w.type = c.type

@@ -11,6 +11,7 @@ from broker.access import Permission, Principal
 from broker.events import EventType
 from broker.messages import decode_signal
 from broker.store.events import EventStore
+from broker.store.postgres import locks
 from broker.subscriptions import SubscriptionSpec
 from broker.topology import RECORD
 from tests.support.builders import QUEUE, RESCUE_AFTER, accept
@@ -120,6 +121,54 @@ async def test_what_is_about_the_same_is_told_in_its_order(database, events, sub
     await note(EventType.CIRCUIT_OPENED, -20)
     found = [kind.rsplit(".", 1)[1] for kind, _ in reversed(await listed(events))]
     assert found == ["opened", "closed", "closed", "opened"]
+
+
+@pytest.fixture
+def know(database, subscription):
+    """Call it with types of events, and how many seconds ago they happened, to have them wait as if gathered."""
+
+    async def call(**seconds):
+        for kind, ago in seconds.items():
+            await database.execute(
+                f"INSERT INTO event_windows (subscription_id, subject, type, n, first_at, last_at, details)"
+                f" SELECT {subscription.id}, 'a', '$broker.{kind.replace('_', '.')}', 1, at, at, '{{}}'"
+                f" FROM (SELECT now() - interval '{ago} seconds') AS a (at)"
+            )
+
+    return call
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3])
+async def test_a_limit_does_not_part_what_is_about_the_same(database, events, know, limit):
+    await know(circuit_opened=20, circuit_closed=10, subscription_disabled=30, target_failed=15, target_recovered=5)
+    for _ in range(6):
+        await events.combine(limit=limit)
+    told = [event.type.removeprefix("$broker.") for event in reversed((await events.page()).items)]
+    assert [kind for kind in told if kind.startswith("circuit")] == ["circuit.opened", "circuit.closed"]
+    assert [kind for kind in told if kind.startswith("target")] == ["target.failed", "target.recovered"]
+    assert len(told) == 5
+
+
+async def test_the_oldest_notes_are_gathered_first(database, events, subscription):
+    """They may stand anywhere in their table, which fills the space of those that are gone."""
+    for kind, ago in (("closed", 10), ("opened", 20)):
+        await database.execute(
+            f"INSERT INTO event_notes (type, subscription_id, at)"
+            f" VALUES ('$broker.circuit.{kind}', {subscription.id}, now() - interval '{ago} seconds')"
+        )
+    for _ in range(2):
+        await events.combine(limit=1)
+    assert [event.type for event in (await events.page()).items] == ["$broker.circuit.closed", "$broker.circuit.opened"]
+
+
+async def test_one_scheduler_at_a_time_makes_events(database, events, know):
+    """Two could part what is about the same: each has what the other one does not see yet."""
+    await know(circuit_opened=20, circuit_closed=10)
+    async with database.transaction() as other:
+        await other.execute(f"SELECT pg_advisory_xact_lock({locks.EVENTS})")
+        assert await events.combine(limit=1000) == 0
+        assert (await events.page()).items == []
+    assert [kind for kind, _ in await listed(events)] == ["$broker.circuit.closed", "$broker.circuit.opened"]
 
 
 async def test_nothing_is_told_of_a_subscription_that_is_deleted_meanwhile(

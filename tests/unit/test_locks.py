@@ -28,6 +28,7 @@ def test_the_numbers_are_those_that_processes_of_older_versions_take():
         "MEASURING": 7305010,
         "SHARDS": 7305011,
         "BUFFERING": 7305012,
+        "EVENTS": 7305013,
         "CONSUMERS": 7305002,
     }
 

@@ -58,6 +58,9 @@ BUFFERING = 7305012
 """How many messages are buffered for a tenant: one transaction adds one at a time. A pair with the hash of the tenant.
 It takes no other lock."""
 
+EVENTS = 7305013
+"""What happened and is not told yet: one scheduler at a time makes events of it. It takes no other lock."""
+
 CONSUMERS = 7305002
 """A consumer of the embedded transport: once its lock is gone, what it was handed out returns to the queue. A pair with
 the consumer's number, so it is not the lock `NUMBERING`. Held by a session that takes no other lock."""
