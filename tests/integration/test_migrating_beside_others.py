@@ -107,7 +107,7 @@ async def test_one_that_waits_for_another_says_for_which_one(postgres_url, monke
                 told = await eventually(lambda: [log for log in logs if log["event"] == "migration.waits"])
                 assert not migration.done()
             await migration
-        assert told[0]["held_by"] == [f"pid {pid} signal-broker"]
+        assert told[0]["held_by"] == [f"pid {pid} signal-broker command"]
         assert await revision(database) == NEEDED
 
 

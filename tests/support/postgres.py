@@ -127,6 +127,7 @@ class PostgresServer:
                 await session.execute(f"DROP TABLE {', '.join(table['name'] for table in made)}")
             if written := await session.fetch(f"{_TABLES} AND pg_relation_size(oid) > 0"):
                 await session.execute(f"TRUNCATE {', '.join(table['name'] for table in written)} CASCADE")
+            await session.execute("DELETE FROM pg_statistic WHERE starelid >= 16384")
             if await session.fetchval(_SCHEMA) != self.schema:
                 return False
             for table, rows in self.rows.items():

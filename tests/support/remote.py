@@ -68,7 +68,7 @@ class Laptop:
         """Run a command that must fail with one line, and return it."""
         done = await self.call(*arguments, given=given, **variables)
         assert (done.returncode, done.stdout) == (1, ""), done
-        assert done.stderr.startswith("Error: ")
+        assert done.stderr.startswith("Error: "), done
         assert done.stderr.count("\n") == 1, done
         return done.stderr.removeprefix("Error: ").strip()
 
