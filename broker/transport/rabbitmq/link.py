@@ -237,8 +237,12 @@ class Link:
 
     async def _connect(self, host: URL) -> aio_pika.Connection:
         connection = aio_pika.Connection(host)
-        async with answers(self.timeout):
-            await connection.connect()
+        try:
+            async with answers(self.timeout):
+                await connection.connect()
+        except BaseException:
+            self.discard(connection)  # its finalizer would want to do that, perhaps without an event loop
+            raise
         return connection
 
     async def _lost(self, connection: Connection) -> str:
