@@ -141,17 +141,17 @@ class Sharding:
     Args:
         published: How many of them get messages.
         consumed: How many of them are declared and consumed: more than *published* while their number changes.
-        left: How many more there are, which nobody consumes at the moment; they may hold messages.
+        suspended: How many more there are whose consumption is suspended; they may hold messages.
     """
 
     published: int = 1
     consumed: int = 1
-    left: int = 0
+    suspended: int = 0
 
     @property
     def count(self) -> int:
         """How many may hold messages."""
-        return self.consumed + self.left
+        return self.consumed + self.suspended
 
 
 def dead_letters(queue: str) -> str:

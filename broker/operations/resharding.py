@@ -117,7 +117,9 @@ class Resharder:
             if asyncio.get_running_loop().time() > end:
                 raise Unavailable(f"a consumer holds messages of {', '.join(surplus)}: run the command again")
         yield "deleting them"
-        await asyncio.sleep(min(self._valid, LOOK_EVERY).total_seconds())  # nobody is to look for them any more
+        await asyncio.sleep(
+            min(self._valid, LOOK_EVERY).total_seconds()
+        )  # until every process has stopped looking for them
         for name in reversed(surplus):
             await self._transport.delete(name, timeout=self._timeout)
 
@@ -127,7 +129,7 @@ class Resharder:
         It is consumed again, too, after a while, if this process or PostgreSQL is lost meanwhile.
         """
         ended = False
-        await self._store.leave(queue, within=CONSUMED_WITHIN + self._measured_within + _ASKED_WITHIN)
+        await self._store.suspend(queue, within=CONSUMED_WITHIN + self._measured_within + _ASKED_WITHIN)
         try:
             await self._until(lambda: self._are_left(surplus), CONSUMED_WITHIN, f"the last consumer of {surplus}")
             await asyncio.sleep(self._measured_within.total_seconds())

@@ -594,8 +594,8 @@ CREATE TABLE shards (
     -- How many of them are declared and consumed: more than published while their number changes.
     consumed integer NOT NULL,
     changed_at timestamptz NOT NULL DEFAULT now(),
-    -- Until then, those that get no messages are not consumed either; they may hold some.
-    left_until timestamptz,
+    -- Until then, the consumption of those that get no messages is suspended; they may hold some.
+    suspended_until timestamptz,
     CONSTRAINT shards_pkey PRIMARY KEY (queue),
     CONSTRAINT shards_check CHECK (((published >= 1) AND (published <= consumed))),
     CONSTRAINT shards_consumed_check CHECK ((consumed <= 32))

@@ -16,7 +16,7 @@ CHANNEL = "shards_changed"
 class _Sql(Statements, file="shards.sql"):
     read: Statement
     write: Statement
-    leave: Statement
+    suspend: Statement
     try_lock: Statement
 
 
@@ -39,12 +39,12 @@ class ShardStore:
         """Note that *queue* is split as *sharding* says, and tell all processes."""
         await self._database.execute(_Sql.write, queue=queue, published=sharding.published, consumed=sharding.count)
 
-    async def leave(self, queue: str, *, within: timedelta) -> None:
-        """Note that nobody is to consume the shards of *queue* that get no messages, and tell all processes.
+    async def suspend(self, queue: str, *, within: timedelta) -> None:
+        """Suspend the consumption of the shards of *queue* that get no messages, and tell all processes.
 
         After that time, or once the numbers are written, they are consumed again, as far as there are any.
         """
-        await self._database.execute(_Sql.leave, queue=queue, within=within)
+        await self._database.execute(_Sql.suspend, queue=queue, within=within)
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[bool]:

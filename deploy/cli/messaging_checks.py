@@ -143,7 +143,7 @@ async def examine_queues(
 ) -> AsyncIterator[Finding]:
     """Yield what waits, and what lies dead, of each queue: those of these handler apps, too.
 
-    The check of the topology tells of those of the product itself that are missing.
+    Missing queues of the product itself are findings of the check of the topology.
     """
     of_apps = [attempt_queue(app) for app in apps]
     for queue in (RECORD, ATTEMPT, SLOW_ATTEMPT, *of_apps):

@@ -117,7 +117,7 @@ async def test_what_a_consumer_holds_keeps_its_shard(database, rabbitmq_url, man
 
 
 async def _has_left_off(database):
-    return (await ShardStore(database).read())[RECORD] == Sharding(1, 1, left=1)
+    return (await ShardStore(database).read())[RECORD] == Sharding(1, 1, suspended=1)
 
 
 async def test_shards_that_a_lost_command_let_nobody_consume_are_counted_and_consumed_again(database, rabbitmq_url):
@@ -128,8 +128,8 @@ async def test_shards_that_a_lost_command_let_nobody_consume_are_counted_and_con
         await transport.declare(shard_topology(RECORD, 3))
         await store.write(RECORD, Sharding(1, 3))
         async with ShardFollower(database, transport) as follower, transport.consume(RECORD, prefetch=10) as inbox:
-            await store.leave(RECORD, within=timedelta(seconds=2))
-            assert (await store.read())[RECORD] == Sharding(1, 1, left=2)
+            await store.suspend(RECORD, within=timedelta(seconds=2))
+            assert (await store.read())[RECORD] == Sharding(1, 1, suspended=2)
             await follower.look()
             await eventually(lambda: len(inbox.parts) == 1)
             message = Message(body=b"", type="x")

@@ -152,7 +152,7 @@ class SealingStore:
         return Resealed(count, secrets, targets, keys)
 
     async def _check_ring(self, box: SecretBox) -> None:
-        """Check that *box* opens one secret at least, if any is needed: otherwise it would seal for nobody.
+        """Check that *box* opens at least one secret, if any is needed: otherwise its keys are another product's.
 
         Raises:
             SecretUnreadable: It opens none.
