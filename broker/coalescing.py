@@ -69,14 +69,14 @@ class Coalescer(Generic[T, R]):
         self._waiting.append((item, future))
         if self._runner is None:
             self._runner = asyncio.create_task(self._run())
-        if timeout is None:
-            return await future
         # Cheaper than asyncio.timeout, and on the path of every throw.
-        timer = loop.call_later(timeout.total_seconds(), _expire, future)
+        timer = None if timeout is None else loop.call_later(timeout.total_seconds(), _expire, future)
         try:
             return await future
         finally:
-            timer.cancel()
+            del future  # its error leads to this frame, and so to the item: a cycle that would keep it in memory
+            if timer is not None:
+                timer.cancel()
 
     async def _run(self) -> None:
         try:
@@ -114,9 +114,7 @@ class Coalescer(Generic[T, R]):
         except Exception as error:  # noqa: BLE001  (raised to the callers)
             if divisible and len(batch) > 1 and _is_refusal(error):
                 return True
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
+            _fail(batch, error)
             return False
         except asyncio.CancelledError:
             for _, future in batch:
@@ -133,6 +131,14 @@ def _is_refusal(error: Exception) -> bool:
     if isinstance(error, StoreUnavailable | TransportError):
         return isinstance(error, StoreRefusal)
     return isinstance(error, SignalBrokerError)
+
+
+def _fail(batch: list[tuple[T, asyncio.Future[R]]], error: Exception) -> None:
+    """Raise *error* to the callers of *batch*, and empty it: the error leads to it, and would keep all of its items."""
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)
+    batch.clear()
 
 
 def _expire(future: asyncio.Future[R]) -> None:

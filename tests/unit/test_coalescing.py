@@ -1,4 +1,6 @@
 import asyncio
+import gc
+import weakref
 from datetime import timedelta
 
 import pytest
@@ -156,3 +158,29 @@ async def test_without_the_store_no_batch_is_divided():
         results = await asyncio.gather(*map(coalescer.submit, range(10)), return_exceptions=True)
     assert results == [table.error] * 10
     assert len(table.batches) == 1
+
+
+class Large:
+    """An item that takes much memory."""
+
+
+@pytest.mark.parametrize("refused", [True, False])
+async def test_an_item_that_failed_is_not_kept_until_garbage_is_collected(refused):
+    async def fail(_items):
+        if refused:
+            raise StoreUnavailable("away")
+        await asyncio.Event().wait()
+
+    gc.collect()
+    gc.disable()
+    try:
+        async with Coalescer(fail) as coalescer:
+            item = Large()
+            kept = weakref.ref(item)
+            with pytest.raises((StoreUnavailable, TimeoutError)):
+                await coalescer.submit(item, timeout=timedelta(seconds=0.05))
+            del item
+        await asyncio.sleep(0)  # the turn of the event loop that raised it has the error until it ends
+        assert kept() is None
+    finally:
+        gc.enable()
