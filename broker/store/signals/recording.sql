@@ -14,10 +14,13 @@ WHERE s.name <> k.name OR s.created_at <> k.created_at;
 
 -- name: insert_matches
 -- Note the subscriptions that each signal is owed to (a JSON list for each). A signal that another recorder noted just now
--- is not returned.
+-- is not returned. (`given` hides how long the arrays are, so that PostgreSQL keeps one plan.)
+WITH given AS MATERIALIZED (
+    SELECT :signal_ids::bigint[] AS signal_ids, :subscription_ids::json[] AS subscription_ids
+)
 INSERT INTO matches (signal_id, subscription_ids)
-SELECT signal_id, ARRAY(SELECT json_array_elements_text(ids)::bigint)
-FROM unnest(:signal_ids::bigint[], :subscription_ids::json[]) AS m (signal_id, ids)
+SELECT m.signal_id, ARRAY(SELECT json_array_elements_text(m.ids)::bigint)
+FROM given g, unnest(g.signal_ids, g.subscription_ids) AS m (signal_id, ids)
 ON CONFLICT (signal_id) DO NOTHING
 RETURNING signal_id;
 

@@ -36,6 +36,7 @@ _TRIES = 3
 
 class _Sql(Statements, file="signals.sql"):
     number: Statement
+    number_in_executions: Statement
     take_scheduled: Statement
     end_schedule: Statement
     lock_scheduled: Statement
@@ -124,14 +125,20 @@ class SignalStore:
             key if key is not None and first[key.principal, key.key] == position else None
             for position, (_, key) in enumerate(batch)
         ]
-        rows = await self._database.fetch(
-            _Sql.number,
-            names=[throw.name for throw, _ in batch],
-            execution_ids=[throw.execution_id for throw, _ in batch],
-            principals=[None if key is None else key.principal for key in keys],
-            keys=[None if key is None else key.key for key in keys],
-            body_hashes=[None if key is None else key.body_hash for key in keys],
-        )
+        principals = [None if key is None else key.principal for key in keys]
+        texts = [None if key is None else key.key for key in keys]
+        hashes = [None if key is None else key.body_hash for key in keys]
+        execution_ids = [throw.execution_id for throw, _ in batch]
+        if any(one is not None for one in execution_ids):
+            rows = await self._database.fetch(
+                _Sql.number_in_executions,
+                execution_ids=execution_ids,
+                principals=principals,
+                keys=texts,
+                body_hashes=hashes,
+            )
+        else:
+            rows = await self._database.fetch(_Sql.number, principals=principals, keys=texts, body_hashes=hashes)
         return [
             _read_numbered(row, key, row if key is None else rows[first[key.principal, key.key]])
             for (_, key), row in zip(batch, rows, strict=True)
@@ -220,7 +227,7 @@ class SignalStore:
         Raises:
             StoreUnavailable: It would not.
         """
-        await rehearse(self._database, [_Sql.number])
+        await rehearse(self._database, [_Sql.number, _Sql.number_in_executions])
 
     async def rehearse_recording(self) -> None:
         """Return if `record` would do its work now, as far as that does not depend on the signals.
