@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
-from functools import partial
 from itertools import chain
 from types import TracebackType
 from typing import Self
@@ -37,7 +36,6 @@ from broker.store.deliveries.ending import NO_EFFECTS, Effects, advance_after, a
 from broker.store.deliveries.handing import find_heir, hand_on
 from broker.store.deliveries.presence import Presence
 from broker.store.postgres.database import Database
-from broker.store.postgres.keeping import KeptSession
 from broker.store.postgres.rehearsal import rehearse
 from broker.store.rows import SubscriptionReader
 
@@ -78,8 +76,6 @@ class AttemptStore:
         self._notes: Coalescer[StepsMade, None] = Coalescer(self._note_steps)
         self._ends: Coalescer[Ended, Effects] = Coalescer(self._end)
         self._endings: Coalescer[Ended, Effects] = Coalescer(self._end_with_effects)
-        self._session = KeptSession(database)
-        """For what is handed on: whole groups wait for each of these statements."""
         self._subscriptions = SubscriptionReader()
         self._hand_overs: Coalescer[Ended, Claimed | None] = Coalescer(self._hand_on)
         self._advances: Coalescer[Ended, Effects] = Coalescer(self._advance)
@@ -87,7 +83,6 @@ class AttemptStore:
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.presence)
-        await self._stack.enter_async_context(self._session)
         for coalescer in (
             self._begins,
             self._admissions,
@@ -243,16 +238,15 @@ class AttemptStore:
         return await end_with_effects(self._database, batch, rescue_after=self._rescue_after)
 
     async def _hand_on(self, batch: Sequence[Ended]) -> list[Claimed | None]:
-        return await self._session.run(
-            partial(
-                hand_on,
+        async with self._database.session() as session:
+            return await hand_on(
+                session,
                 batch=batch,
                 read=self._subscriptions.read,
                 timeout=self._timeout,
                 rescue_after=self._rescue_after,
                 by=self.presence.id,
             )
-        )
 
     async def _advance(self, batch: Sequence[Ended]) -> list[Effects]:
         return await advance_after(self._database, batch, rescue_after=self._rescue_after)

@@ -1,4 +1,4 @@
-"""PostgreSQL as the rest of the product sees it: the only module that imports asyncpg.
+"""PostgreSQL as the rest of the product sees it: asyncpg is imported here, and by what connects and lends, alone.
 
 Every statement has a deadline. Only what PostgreSQL says about the data itself is a `DataError` (see
 `broker.store.postgres.answers`). Everything else means "not now" and is a `StoreUnavailable`, whatever its name:
@@ -23,6 +23,7 @@ from broker.errors import ConfigurationError, SignalBrokerError, StoreRefusal, S
 from broker.reasons import named_reason_of, reason_of
 from broker.store.postgres.answers import is_about_data
 from broker.store.postgres.connecting import Connector, prepare
+from broker.store.postgres.lending import Lender
 from broker.store.postgres.statements import Statement
 
 Row = asyncpg.Record
@@ -208,6 +209,7 @@ class Database:
             reset=_keep,
             server_settings=_SERVER_SETTINGS | self._name,
         )
+        self._lender = Lender(self._pool, timeout=timeout)
         self._listeners: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -223,6 +225,7 @@ class Database:
         await asyncio.gather(*self._listeners, return_exceptions=True)
         try:
             async with asyncio.timeout(self.timeout.total_seconds()):
+                await self._lender.close()
                 await self._pool.close()
         except _FAILURES:
             self._pool.terminate()
@@ -230,24 +233,23 @@ class Database:
     @property
     def use(self) -> PoolUse:
         """How many connections of the pool there are, and may be."""
-        size, idle = self._pool.get_size(), self._pool.get_idle_size()
+        size, idle = self._pool.get_size(), self._pool.get_idle_size() + self._lender.kept
         return PoolUse(idle=idle, used=size - idle, limit=self._pool.get_max_size())
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
         """Lend a connection of the pool; each statement is a transaction of its own."""
         with _translated():
-            connection = await self._pool.acquire(timeout=self.timeout.total_seconds())
+            loan = await self._lender.borrow()
         try:
-            yield Session(connection, self.timeout)
+            yield Session(loan.connection, self.timeout)
         except (StoreUnavailable, asyncio.CancelledError):
-            # Releasing it would first cancel the statement, and wait again for a server that does not answer.
+            # Giving it back would first cancel the statement, and wait again for a server that does not answer.
             with suppress(*_FAILURES):
-                connection.terminate()
+                loan.connection.terminate()
             raise
         finally:
-            with suppress(*_FAILURES):
-                await self._pool.release(connection, timeout=self.timeout.total_seconds())
+            await self._lender.give_back(loan)
 
     @asynccontextmanager
     async def dedicated_session(self, *, timeout: timedelta | None = None) -> AsyncIterator[Session]:

@@ -1,0 +1,118 @@
+"""Lending the connections of a pool: what is done again and again need not go through the pool each time.
+
+To take a connection out of asyncpg's pool and to put it back costs more than a small statement, and each connection has
+plans of its own. So a connection that was given back is lent again, the last one first, as long as somebody wants one
+soon. It goes through the pool now and then all the same, as the pool replaces connections that have been used much.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+import asyncpg  # noqa: TID251  (the fence)
+
+
+class Loan(NamedTuple):
+    """A connection, and when it came out of the pool (seconds of the loop's clock)."""
+
+    connection: Any
+    since: float
+
+
+class Lender:
+    """Lends the connections of *pool*.
+
+    Args:
+        pool: asyncpg's.
+        timeout: How long a connection is waited for.
+        idle: After how long without use a connection goes back to the pool.
+        longest: After how long it does so although it is wanted.
+    """
+
+    def __init__(
+        self,
+        pool: Any,
+        *,
+        timeout: timedelta,
+        idle: timedelta = timedelta(seconds=1),
+        longest: timedelta = timedelta(minutes=1),
+    ) -> None:
+        self._pool = pool
+        self._timeout = timeout.total_seconds()
+        self._idle = idle.total_seconds()
+        self._longest = longest.total_seconds()
+        self._kept: deque[tuple[Loan, float]] = deque()
+        """The connections that nobody has, each with when it was given back; the last one is lent first."""
+        self._waiting = 0
+        self._closed = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._returning: set[asyncio.Task[None]] = set()
+
+    @property
+    def kept(self) -> int:
+        """How many connections are out of the pool although nobody has them."""
+        return len(self._kept)
+
+    async def borrow(self) -> Loan:
+        """Return a connection that nobody else has.
+
+        Raises:
+            OSError, asyncpg.PostgresError, asyncpg.InterfaceError: There is none in time.
+        """
+        while self._kept:
+            loan, _ = self._kept.pop()
+            if _is_usable(loan.connection):
+                return loan
+            await self._return(loan)
+        self._waiting += 1
+        try:
+            connection = await self._pool.acquire(timeout=self._timeout)
+        finally:
+            self._waiting -= 1
+        return Loan(connection, asyncio.get_running_loop().time())
+
+    async def give_back(self, loan: Loan) -> None:
+        """Take back a connection that was lent; it may be broken."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        is_old = now - loan.since > self._longest
+        if self._closed or self._waiting or is_old or not _is_usable(loan.connection):
+            await self._return(loan)
+            return
+        self._kept.append((loan, now))
+        if self._timer is None:
+            self._timer = loop.call_later(self._idle, self._return_idle)
+
+    async def close(self) -> None:
+        """Return every connection to the pool, those that are given back later as well."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        while self._kept:
+            await self._return(self._kept.pop()[0])
+        if self._returning:
+            await asyncio.wait(self._returning)
+
+    def _return_idle(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._kept and self._kept[0][1] + self._idle <= loop.time():
+            task = loop.create_task(self._return(self._kept.popleft()[0]))
+            self._returning.add(task)
+            task.add_done_callback(self._returning.discard)
+        self._timer = loop.call_at(self._kept[0][1] + self._idle, self._return_idle) if self._kept else None
+
+    async def _return(self, loan: Loan) -> None:
+        with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+            await self._pool.release(loan.connection, timeout=self._timeout)
+
+
+def _is_usable(connection: Any) -> bool:
+    """Return whether *connection* is open, and nothing is left undone on it."""
+    try:
+        return not (connection.is_closed() or connection.is_in_transaction())
+    except asyncpg.InterfaceError:  # the pool has it back, as it was lost
+        return False
