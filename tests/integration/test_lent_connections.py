@@ -122,6 +122,18 @@ async def test_after_a_cancellation_there_is_one_for_the_next(database_url):
         assert await database.fetchval(OWN) != pid
 
 
+async def test_one_with_a_statement_that_was_given_up_is_not_lent_again(database_url):
+    async def give_up():
+        async with database.session() as session, asyncio.timeout(0.05):
+            await session.execute("SELECT pg_sleep(60)")
+
+    async with Database(database_url, size=1) as database:
+        pid = await database.fetchval(OWN)
+        with pytest.raises(TimeoutError):
+            await give_up()
+        assert await database.fetchval(OWN) != pid
+
+
 async def test_one_that_was_lost_meanwhile_is_not_lent(database_url, database):
     async with Database(database_url, size=1) as own:
         pid = await own.fetchval(OWN)

@@ -185,6 +185,7 @@ async def begin(
     rescue_after: timedelta,
     admitted: bool,
     by: int | None,
+    leased_for: timedelta | None = None,
 ) -> list[Claimed | None]:
     """Begin the attempts of *batch*; None stands for one that is out of date.
 
@@ -192,7 +193,8 @@ async def begin(
     also stands for an attempt whose signal has expired (the scheduler cancels its delivery), for one whose payload
     needs more room and, unless they are *admitted*, for one that needs admission. *timeout* is for subscriptions
     without one of their own; after it, and a third of *rescue_after* to all of it more, the scheduler rescues the
-    delivery. *by* is the deliverer, as the store knows it.
+    delivery. *by* is the deliverer, as the store knows it. *leased_for* is how long a caller leases the attempts, and
+    takes the place of both.
     """
     ascending = sorted(batch, key=lambda request: request.due.signal_id)  # the statement looks from the first one on
     rows = await on.fetch(
@@ -205,6 +207,7 @@ async def begin(
         rescue_after=rescue_after.total_seconds(),
         admitted=admitted,
         by=by,
+        leased_for=None if leased_for is None else leased_for.total_seconds(),
     )
     begun = {(row["signal_id"], row["subscription_id"], row["number"]): row for row in rows}
     # Popped, so that of two messages for one attempt in the same batch only the first begins it.

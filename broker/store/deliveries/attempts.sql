@@ -14,6 +14,7 @@
 -- :timeout is that of subscriptions without one; after it and :rescue_after more the scheduler rescues the delivery. If that is
 -- due later than the timeout and a third of :rescue_after anyway, as for an attempt that begins soon after the signal was
 -- recorded, the moment stays: no indexed column changes, and the update is a HOT one.
+-- :leased_for is how long a caller leases the attempts, in seconds, null if none does: that is their rescue then.
 WITH given AS MATERIALIZED (
     SELECT * FROM unnest(:signal_ids::bigint[], :subscription_ids::bigint[], :numbers::int[], :rooms::bigint[])
         AS a (signal_id, subscription_id, number, room)
@@ -36,10 +37,11 @@ WITH given AS MATERIALIZED (
         begun_at = now(),
         begun_by = :by,
         due_at = CASE
+            WHEN :leased_for::float8 IS NOT NULL THEN now() + make_interval(secs => :leased_for)
             WHEN d.due_at >= now() + make_interval(secs => s.longest + :rescue_after::float8 / 3) THEN d.due_at
             ELSE now() + make_interval(secs => s.longest + :rescue_after)
         END,
-        reason = NULL
+        reason = CASE WHEN :leased_for::float8 IS NOT NULL THEN 'leased' END
     FROM asked a, receiving s
     WHERE NOT a.expired AND a.payload IS NOT NULL
       AND d.signal_id = a.signal_id AND d.subscription_id = a.subscription_id AND s.id = a.subscription_id

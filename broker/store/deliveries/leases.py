@@ -197,7 +197,15 @@ class LeaseStore:
             AttemptRequest(DueAttempt(row["signal_id"], subscription_id, row["number"], queue), room=row["size"])
             for row in chosen
         ]
-        begun = await begin(session, batch, timeout=duration, rescue_after=self._rescue_after, admitted=True, by=None)
+        begun = await begin(
+            session,
+            batch,
+            timeout=duration,
+            rescue_after=self._rescue_after,
+            admitted=True,
+            by=None,
+            leased_for=duration,
+        )
         claimed = {make_token("lease_"): one for one in begun if one is not None}
         if slot:
             await take_slots(session, dict.fromkeys((one.due for one in claimed.values()), duration + LEASE_GRACE))

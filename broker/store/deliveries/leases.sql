@@ -33,17 +33,10 @@ WHERE d.subscription_id = :subscription_id AND d.state = 'pending' AND d.app = '
 ORDER BY d.signal_id LIMIT :limit FOR UPDATE OF d SKIP LOCKED;
 
 -- name: lease
--- Lease deliveries whose attempts were begun, in ascending order of signals, for :seconds; return until when.
-WITH begun AS (
-    SELECT * FROM unnest(:signal_ids::bigint[], :numbers::int[], :digests::bytea[]) AS b (signal_id, number, digest)
-), leased AS (
-    UPDATE deliveries d SET reason = 'leased', due_at = now() + make_interval(secs => :seconds)
-    FROM begun b
-    WHERE d.signal_id = b.signal_id AND d.subscription_id = :subscription_id AND d.attempts = b.number
-      AND d.signal_id >= (:signal_ids::bigint[])[1] AND d.state IS NOT DISTINCT FROM 'pending'
-)
+-- Note the leases of deliveries whose attempts were begun for as many :seconds; return until when they last.
 INSERT INTO leases (digest, signal_id, subscription_id, number, worker, slot, until)
-SELECT digest, signal_id, :subscription_id, number, :worker, :slot, now() + make_interval(secs => :seconds) FROM begun
+SELECT digest, signal_id, :subscription_id, number, :worker, :slot, now() + make_interval(secs => :seconds)
+FROM unnest(:signal_ids::bigint[], :numbers::int[], :digests::bytea[]) AS b (signal_id, number, digest)
 RETURNING until;
 
 -- name: lock

@@ -243,8 +243,8 @@ class Database:
             loan = await self._lender.borrow()
         try:
             yield Session(loan.connection, self.timeout)
-        except (StoreUnavailable, asyncio.CancelledError):
-            # Giving it back would first cancel the statement, and wait again for a server that does not answer.
+        except (StoreUnavailable, asyncio.CancelledError, TimeoutError):
+            # Giving it back would first cancel its statement, and wait again for a server that does not answer.
             with suppress(*_FAILURES):
                 loan.connection.terminate()
             raise
