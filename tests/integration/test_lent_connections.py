@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import timedelta
 
 import pytest
@@ -126,22 +126,38 @@ async def test_after_a_cancellation_there_is_one_for_the_next(database_url):
         assert await database.fetchval(OWN) != pid
 
 
-async def test_one_with_a_statement_that_was_given_up_is_not_lent_again(database_url):
+@pytest.mark.parametrize("is_noticed", [True, False])
+async def test_a_statement_that_was_given_up_does_nothing_to_the_next(database_url, database, is_noticed):
+    """A BEGIN may succeed after that: what the next one does would be no more than a part of that transaction."""
+
     async def give_up():
-        async with database.session() as session, asyncio.timeout(0.05):
-            await session.execute("SELECT pg_sleep(60)")
+        async with own.session() as session:
+            with nullcontext() if is_noticed else suppress(TimeoutError):
+                async with asyncio.timeout(0), session.transaction():
+                    pass
 
-    async with Database(database_url, size=1) as database:
-        pid = await database.fetchval(OWN)
-        with pytest.raises(TimeoutError):
-            await give_up()
-        assert await database.fetchval(OWN) != pid
+    async with Database(database_url, size=1) as own:
+        for number in range(10):
+            assert await own.fetchval("SELECT 1") == 1
+            with suppress(TimeoutError):
+                await give_up()
+            await own.execute(f"CREATE TABLE committed_{number} ()")
+            assert await database.fetchval(f"SELECT to_regclass('committed_{number}') IS NOT NULL")
 
 
-async def test_one_that_was_lost_meanwhile_is_not_lent(database_url, database):
+async def test_a_session_that_was_left_is_not_used_again(pair):
+    async with pair.session() as session:
+        assert await session.fetchval("SELECT 1") == 1
+    with pytest.raises(AttributeError):
+        await session.fetchval("SELECT 1")
+
+
+async def test_one_that_was_lost_meanwhile_is_not_lent(database_url, database, lenders):
+    lenders(idle=timedelta(hours=1))
     async with Database(database_url, size=1) as own:
         pid = await own.fetchval(OWN)
         await database.execute("SELECT pg_terminate_backend($1, 5000)", pid)
+        await eventually(lambda: own.use == (0, 0, 1))
 
         async def is_replaced():
             with suppress(StoreUnavailable):
@@ -151,11 +167,23 @@ async def test_one_that_was_lost_meanwhile_is_not_lent(database_url, database):
         assert own.use == (1, 0, 1)
 
 
-async def test_nothing_is_left_behind_when_the_database_is_left(database_url, database):
-    async with Database(database_url, size=2) as own, own.session() as one, own.session() as another:
-        pids = [await one.fetchval(OWN), await another.fetchval(OWN)]
+@pytest.mark.parametrize("turns", range(1, 8))
+async def test_nothing_is_left_behind_when_the_database_is_left(database_url, database, turns):
+    """Also if that is interrupted, after so many turns of the loop."""
+
+    async def use():
+        async with Database(database_url, size=2) as own, own.session() as one, own.session() as another:
+            pids.extend([await one.fetchval(OWN), await another.fetchval(OWN)])
+            left.set()
 
     async def are_gone():
         return not await database.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = ANY ($1)", pids)
 
+    pids, left = [], asyncio.Event()
+    using = asyncio.create_task(use())
+    await left.wait()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    using.cancel()
+    await asyncio.wait([using])
     assert await eventually(are_gone)

@@ -125,14 +125,29 @@ class Session:
     """
 
     def __init__(self, connection: Any, timeout: timedelta) -> None:
+        self.is_spoiled = False
+        """Whether a statement was given up: it may still be under way."""
         self._connection = connection
         self._timeout = timeout.total_seconds()
+
+    def leave(self) -> None:
+        """Let nothing more be done here: the connection is for others."""
+        self._connection = None
+
+    @contextmanager
+    def _carrying_out(self) -> Iterator[None]:
+        try:
+            with _translated():
+                yield
+        except BaseException as error:
+            self.is_spoiled |= not isinstance(error.__cause__, asyncpg.PostgresError)
+            raise
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Self]:
         """Run the statements of the block in one transaction, committed on leaving and rolled back on an error."""
         transaction = self._connection.transaction()
-        with _translated():
+        with self._carrying_out():
             await transaction.start()
         try:
             yield self
@@ -144,27 +159,27 @@ class Session:
             with suppress(*_FAILURES):
                 await transaction.rollback()
             raise
-        with _translated():
+        with self._carrying_out():
             await transaction.commit()
 
     async def fetch(self, statement: Statement | str, *args: object, **parameters: object) -> list[Row]:
         """Return every row of *statement*."""
-        with _translated():
+        with self._carrying_out():
             return await self._connection.fetch(*_resolve(statement, args, parameters), timeout=self._timeout)  # type: ignore[no-any-return]
 
     async def fetchrow(self, statement: Statement | str, *args: object, **parameters: object) -> Row | None:
         """Return the first row of *statement*; None without rows."""
-        with _translated():
+        with self._carrying_out():
             return await self._connection.fetchrow(*_resolve(statement, args, parameters), timeout=self._timeout)  # type: ignore[no-any-return]
 
     async def fetchval(self, statement: Statement | str, *args: object, **parameters: object) -> Any:
         """Return the first column of the first row of *statement*; None without rows."""
-        with _translated():
+        with self._carrying_out():
             return await self._connection.fetchval(*_resolve(statement, args, parameters), timeout=self._timeout)
 
     async def execute(self, statement: Statement | str, *args: object, **parameters: object) -> str:
         """Run *statement* and return PostgreSQL's command tag."""
-        with _translated():
+        with self._carrying_out():
             return await self._connection.execute(*_resolve(statement, args, parameters), timeout=self._timeout)  # type: ignore[no-any-return]
 
 
@@ -222,13 +237,16 @@ class Database:
     ) -> None:
         for task in self._listeners:
             task.cancel()
-        await asyncio.gather(*self._listeners, return_exceptions=True)
         try:
             async with asyncio.timeout(self.timeout.total_seconds()):
+                await asyncio.gather(*self._listeners, return_exceptions=True)
                 await self._lender.close()
                 await self._pool.close()
         except _FAILURES:
             self._pool.terminate()
+        except BaseException:
+            self._pool.terminate()
+            raise
 
     @property
     def use(self) -> PoolUse:
@@ -241,15 +259,17 @@ class Database:
         """Lend a connection of the pool; each statement is a transaction of its own."""
         with _translated():
             loan = await self._lender.borrow()
+        session = Session(loan.connection, self.timeout)
         try:
-            yield Session(loan.connection, self.timeout)
-        except (StoreUnavailable, asyncio.CancelledError, TimeoutError):
+            yield session
+        except (StoreUnavailable, asyncio.CancelledError):
             # Giving it back would first cancel its statement, and wait again for a server that does not answer.
             with suppress(*_FAILURES):
                 loan.connection.terminate()
             raise
         finally:
-            await self._lender.give_back(loan)
+            session.leave()
+            await self._lender.give_back(loan, spoiled=session.is_spoiled)
 
     @asynccontextmanager
     async def dedicated_session(self, *, timeout: timedelta | None = None) -> AsyncIterator[Session]:

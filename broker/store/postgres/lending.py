@@ -55,7 +55,7 @@ class Lender:
     @property
     def kept(self) -> int:
         """How many connections are out of the pool although nobody has them."""
-        return len(self._kept)
+        return sum(_is_usable(loan.connection) for loan, _ in self._kept)
 
     async def borrow(self) -> Loan:
         """Return a connection that nobody else has.
@@ -75,12 +75,15 @@ class Lender:
             self._waiting -= 1
         return Loan(connection, asyncio.get_running_loop().time())
 
-    async def give_back(self, loan: Loan) -> None:
-        """Take back a connection that was lent; it may be broken."""
+    async def give_back(self, loan: Loan, *, spoiled: bool = False) -> None:
+        """Take back a connection that was lent; it may be broken.
+
+        *spoiled*: whether a statement of it may still be under way. The pool sees to its end.
+        """
         loop = asyncio.get_running_loop()
         now = loop.time()
         is_old = now - loan.since > self._longest
-        if self._closed or self._waiting or is_old or not _is_usable(loan.connection):
+        if spoiled or self._closed or self._waiting or is_old or not _is_usable(loan.connection):
             await self._return(loan)
             return
         self._kept.append((loan, now))
