@@ -252,6 +252,25 @@ async def test_an_execution_is_known_by_its_active_subscriptions(signals, subscr
     assert unknown.waiting == ()
 
 
+async def test_throws_that_are_numbered_together_are_told_who_waits_in_their_own_executions(signals, subscriptions):
+    def to(execution_id):
+        return Throw(name="sig", scope=Scope.EXECUTION, execution_id=execution_id)
+
+    def key(body):
+        return IdempotencyKey(principal="p", key="k", body_hash=body)
+
+    for name, execution_id in (("first", "a"), ("second", "a"), ("third", "b")):
+        spec = SubscriptionSpec(name=name, targets=(QUEUE,), execution_id=execution_id)
+        await subscriptions.create(spec, secret=None)
+    numbered = await signals.number(
+        [(to("a"), key(b"1")), (Throw(name="sig"), None), (to("b"), None), (to("a"), key(b"1")), (to("b"), key(b"2"))]
+    )
+    names = [[one.name for one in each.waiting] for each in numbered]
+    assert names[:4] == [["first", "second"], [], ["third"], ["first", "second"]]
+    assert [each.conflicting for each in numbered] == [False, False, False, False, True]
+    assert (numbered[3].repeated, numbered[3].id) == (True, numbered[0].id)
+
+
 async def test_what_matches_many_is_recorded_in_several_steps_in_the_order_of_ids(
     throw, database, subscriptions, deliveries
 ):

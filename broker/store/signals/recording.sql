@@ -14,7 +14,7 @@ WHERE s.name <> k.name OR s.created_at <> k.created_at;
 
 -- name: insert_matches
 -- Note the subscriptions that each signal is owed to (a JSON list for each). A signal that another recorder noted just now
--- is not returned. (`given` hides how long the arrays are, so that PostgreSQL keeps one plan.)
+-- is not returned. (`given` hides the lengths of the arrays, as in `number` in signals.sql.)
 WITH given AS MATERIALIZED (
     SELECT :signal_ids::bigint[] AS signal_ids, :subscription_ids::json[] AS subscription_ids
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Unpack
@@ -36,7 +36,7 @@ _TRIES = 3
 
 class _Sql(Statements, file="signals.sql"):
     number: Statement
-    number_in_executions: Statement
+    waiting: Statement
     take_scheduled: Statement
     end_schedule: Statement
     lock_scheduled: Statement
@@ -118,31 +118,42 @@ class SignalStore:
         """Signals that may be wide, and are not begun."""
 
     async def number(self, batch: Sequence[tuple[Throw, IdempotencyKey | None]]) -> list[Numbered]:
-        """Number the throws of *batch* in order, in one round trip."""
+        """Number the throws of *batch* in order, in one round trip, and in a second one if some are to executions."""
         first = _find_first_uses(batch)
         # A statement can insert a key only once, so it gets each key with its first throw of the batch.
         keys = [
             key if key is not None and first[key.principal, key.key] == position else None
             for position, (_, key) in enumerate(batch)
         ]
-        principals = [None if key is None else key.principal for key in keys]
-        texts = [None if key is None else key.key for key in keys]
-        hashes = [None if key is None else key.body_hash for key in keys]
-        execution_ids = [throw.execution_id for throw, _ in batch]
-        if any(one is not None for one in execution_ids):
-            rows = await self._database.fetch(
-                _Sql.number_in_executions,
-                execution_ids=execution_ids,
-                principals=principals,
-                keys=texts,
-                body_hashes=hashes,
-            )
-        else:
-            rows = await self._database.fetch(_Sql.number, principals=principals, keys=texts, body_hashes=hashes)
-        return [
+        rows = await self._database.fetch(
+            _Sql.number,
+            principals=[None if key is None else key.principal for key in keys],
+            keys=[None if key is None else key.key for key in keys],
+            body_hashes=[None if key is None else key.body_hash for key in keys],
+        )
+        numbered = [
             _read_numbered(row, key, row if key is None else rows[first[key.principal, key.key]])
             for (_, key), row in zip(batch, rows, strict=True)
         ]
+        executions = {
+            one.id: throw.execution_id
+            for one, (throw, _) in zip(numbered, batch, strict=True)
+            if throw.execution_id is not None and not one.conflicting  # which has the id of a throw to another one
+        }
+        waiting = await self._find_waiting(executions)
+        return [replace(one, waiting=waiting.get(one.id, ())) for one in numbered] if waiting else numbered
+
+    async def _find_waiting(self, executions: Mapping[int, str]) -> dict[int, tuple[Waiting, ...]]:
+        """Return who waits in the *executions* that signals, by their ids, were thrown to."""
+        if not executions:
+            return {}
+        rows = await self._database.fetch(
+            _Sql.waiting, signal_ids=list(executions), execution_ids=list(executions.values())
+        )
+        return {
+            signal_id: () if row["waiting"] is None else _read_waiting(row["waiting"])
+            for signal_id, row in zip(executions, rows, strict=True)
+        }
 
     async def record(
         self, signals: Sequence[Signal], *, rescue_after: timedelta, has_room: HasRoom = always
@@ -227,7 +238,7 @@ class SignalStore:
         Raises:
             StoreUnavailable: It would not.
         """
-        await rehearse(self._database, [_Sql.number, _Sql.number_in_executions])
+        await rehearse(self._database, [_Sql.number, _Sql.waiting])
 
     async def rehearse_recording(self) -> None:
         """Return if `record` would do its work now, as far as that does not depend on the signals.
@@ -343,14 +354,12 @@ def _read_waiting(text: str) -> tuple[Waiting, ...]:
 
 def _read_numbered(row: Row, key: IdempotencyKey | None, known: Row) -> Numbered:
     """Return the answer to a throw with *key*; *known* is the row with the key's first use."""
-    waiting = () if row["waiting"] is None else _read_waiting(row["waiting"])
     if key is None or known["first_id"] == row["id"]:
-        return Numbered(id=row["id"], created_at=row["created_at"], waiting=waiting)
+        return Numbered(id=row["id"], created_at=row["created_at"])
     is_same = known["first_body_hash"] == key.body_hash
     return Numbered(
         id=known["first_id"],
         created_at=known["first_created_at"],
         repeated=is_same,
         conflicting=not is_same,
-        waiting=waiting,
     )

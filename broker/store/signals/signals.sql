@@ -1,8 +1,8 @@
 -- name: number
--- Number the throws of one batch, in order, none of which is to an execution. A throw without an idempotency key has nulls
--- instead.
+-- Number the throws of one batch, in order. A throw without an idempotency key has nulls instead.
 -- The lock makes ids ascend with time over all gateways; no ids are reserved ahead.
--- (`given` hides how long the arrays are. PostgreSQL would plan by that, each time anew, which takes longer than all the rest.)
+-- (`given` hides the lengths of the arrays: the planner would use them, so that PostgreSQL would plan the statement for every batch
+-- again, which takes longer than to execute it.)
 WITH given AS MATERIALIZED (
     SELECT :principals::text[] AS principals, :keys::text[] AS keys, :body_hashes::bytea[] AS body_hashes
 ), lock AS MATERIALIZED (
@@ -28,52 +28,24 @@ WITH given AS MATERIALIZED (
     RETURNING principal, key, body_hash, signal_id, created_at
 )
 SELECT n.id, n.created_at,
-       c.signal_id AS first_id, c.created_at AS first_created_at, c.body_hash AS first_body_hash, NULL AS waiting
+       c.signal_id AS first_id, c.created_at AS first_created_at, c.body_hash AS first_body_hash
 FROM numbered n LEFT JOIN claimed c USING (principal, key)
 ORDER BY n.position;
 
--- name: number_in_executions
--- Number the throws of one batch as `number` does, some of which are to executions. For each of those the execution's
--- subscriptions are returned, too; for the repeat of a key, those that the first throw reached or could reach.
--- (This is planned each time, as it should be: the right plan depends on how many subscriptions there are just then.)
-WITH lock AS MATERIALIZED (
-    SELECT pg_advisory_xact_lock({locks.NUMBERING})
-), asked AS MATERIALIZED (
-    SELECT a.*
-    FROM lock, unnest(:execution_ids::text[], :principals::text[], :keys::text[], :body_hashes::bytea[])
-        WITH ORDINALITY AS a (execution_id, principal, key, body_hash, position)
-    ORDER BY a.position
-), numbered AS MATERIALIZED (
-    SELECT asked.*, nextval('signal_ids') AS id, date_trunc('milliseconds', clock_timestamp()) AS created_at
-    FROM asked
-), claimed AS (
-    INSERT INTO idempotency_keys AS known (principal, key, body_hash, signal_id, created_at)
-    SELECT principal, key, body_hash, id, created_at FROM numbered WHERE key IS NOT NULL
-    ON CONFLICT (principal, key) DO UPDATE SET (body_hash, signal_id, created_at) = (
-        SELECT f.* FROM (SELECT
-            CASE WHEN known.created_at < EXCLUDED.created_at - interval '24 hours' THEN EXCLUDED.body_hash ELSE known.body_hash END,
-            CASE WHEN known.created_at < EXCLUDED.created_at - interval '24 hours' THEN EXCLUDED.signal_id ELSE known.signal_id END,
-            CASE WHEN known.created_at < EXCLUDED.created_at - interval '24 hours' THEN EXCLUDED.created_at ELSE known.created_at END
-        ) AS f
-    )
-    RETURNING principal, key, body_hash, signal_id, created_at
-)
-SELECT n.id, n.created_at,
-       c.signal_id AS first_id, c.created_at AS first_created_at, c.body_hash AS first_body_hash,
-       w.waiting
-FROM numbered n LEFT JOIN claimed c USING (principal, key)
-LEFT JOIN LATERAL (
-    SELECT json_agg(json_build_array(name, belongs_to(tenant_id, owner_tenants)) ORDER BY id) AS waiting
-    FROM (
+-- name: waiting
+-- For each of the signals, which were thrown to executions, the active subscriptions of its execution, as a JSON list in the
+-- order of their creation. Those that the signal itself has consumed are among them: it may be the repeat of a throw.
+SELECT (
+    SELECT json_agg(json_build_array(name, belongs_to(tenant_id, owner_tenants)) ORDER BY id) FROM (
         SELECT s.id, s.name, s.tenant_id, s.owner_tenants FROM subscriptions s
-        WHERE s.execution_id = n.execution_id AND s.until IS NULL AND s.consumed_by IS NULL
-          AND s.since < coalesce(c.signal_id, n.id)
+        WHERE s.execution_id = t.execution_id AND s.until IS NULL AND s.consumed_by IS NULL AND s.since < t.signal_id
         UNION ALL
         SELECT s.id, s.name, s.tenant_id, s.owner_tenants FROM subscriptions s
-        WHERE s.consumed_by = c.signal_id AND s.execution_id = n.execution_id
+        WHERE s.consumed_by = t.signal_id AND s.execution_id = t.execution_id
     ) AS found
-) AS w ON n.execution_id IS NOT NULL
-ORDER BY n.position;
+) AS waiting
+FROM unnest(:signal_ids::bigint[], :execution_ids::text[]) WITH ORDINALITY AS t (signal_id, execution_id, position)
+ORDER BY t.position;
 
 -- name: take_scheduled
 -- Take scheduled signals that are due, after the first :offset, to publish them to the taps; several schedulers may do this at the same time. After
