@@ -117,9 +117,8 @@ class Resharder:
             if asyncio.get_running_loop().time() > end:
                 raise Unavailable(f"a consumer holds messages of {', '.join(surplus)}: run the command again")
         yield "deleting them"
-        await asyncio.sleep(
-            min(self._valid, LOOK_EVERY).total_seconds()
-        )  # until every process has stopped looking for them
+        # Until every process has stopped looking for them.
+        await asyncio.sleep(min(self._valid, LOOK_EVERY).total_seconds())
         for name in reversed(surplus):
             await self._transport.delete(name, timeout=self._timeout)
 

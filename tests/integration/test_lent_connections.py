@@ -1,4 +1,4 @@
-"""A connection that was given back is lent again at once, and to nobody else meanwhile."""
+"""A connection that was returned is reused at once, and never by two callers at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PostgreSQL as the rest of the product sees it: asyncpg is imported here, and by what connects and lends, alone.
+"""PostgreSQL as the rest of the product sees it. Only this module, `connecting` and `lending` import asyncpg.
 
 Every statement has a deadline. Only what PostgreSQL says about the data itself is a `DataError` (see
 `broker.store.postgres.answers`). Everything else means "not now" and is a `StoreUnavailable`, whatever its name:
@@ -126,12 +126,12 @@ class Session:
 
     def __init__(self, connection: Any, timeout: timedelta) -> None:
         self.is_spoiled = False
-        """Whether a statement was given up: it may still be under way."""
+        """Whether a statement was abandoned, and may still be running."""
         self._connection = connection
         self._timeout = timeout.total_seconds()
 
     def leave(self) -> None:
-        """Let nothing more be done here: the connection is for others."""
+        """End the session; the connection is for others now."""
         self._connection = None
 
     @contextmanager

@@ -1,8 +1,8 @@
-"""Lending the connections of a pool: what is done again and again need not go through the pool each time.
+"""Lending pooled connections: one that was just returned is reused without a round through asyncpg's pool.
 
-To take a connection out of asyncpg's pool and to put it back costs more than a small statement, and each connection has
-plans of its own. So a connection that was given back is lent again, the last one first, as long as somebody wants one
-soon. It goes through the pool now and then all the same, as the pool replaces connections that have been used much.
+Acquiring a connection from asyncpg's pool and releasing it takes longer than a small statement, and every connection
+caches plans of its own. So idle connections are reused, last in, first out, while there is demand. Each still goes
+through the pool once a minute, because the pool replaces a connection after a number of queries.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import asyncpg  # noqa: TID251  (the fence)
 
 
 class Loan(NamedTuple):
-    """A connection, and when it came out of the pool (seconds of the loop's clock)."""
+    """A connection, and when it was acquired from the pool (seconds of the loop's clock)."""
 
     connection: Any
     since: float
@@ -28,9 +28,9 @@ class Lender:
 
     Args:
         pool: asyncpg's.
-        timeout: How long a connection is waited for.
-        idle: After how long without use a connection goes back to the pool.
-        longest: After how long it does so although it is wanted.
+        timeout: How long to wait for a connection.
+        idle: After how long without use a connection is released to the pool.
+        longest: After how long one that is in constant use is released.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Lender:
         self._idle = idle.total_seconds()
         self._longest = longest.total_seconds()
         self._kept: deque[tuple[Loan, float]] = deque()
-        """The connections that nobody has, each with when it was given back; the last one is lent first."""
+        """Idle connections, each with the time at which it was returned; last in, first out."""
         self._waiting = 0
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
@@ -54,14 +54,14 @@ class Lender:
 
     @property
     def kept(self) -> int:
-        """How many connections are out of the pool although nobody has them."""
+        """How many idle connections are held outside the pool."""
         return sum(_is_usable(loan.connection) for loan, _ in self._kept)
 
     async def borrow(self) -> Loan:
-        """Return a connection that nobody else has.
+        """Return an idle connection, or acquire one from the pool.
 
         Raises:
-            OSError, asyncpg.PostgresError, asyncpg.InterfaceError: There is none in time.
+            OSError, asyncpg.PostgresError, asyncpg.InterfaceError: The pool had none in time, or could not connect.
         """
         while self._kept:
             loan, _ = self._kept.pop()
@@ -78,7 +78,7 @@ class Lender:
     async def give_back(self, loan: Loan, *, spoiled: bool = False) -> None:
         """Take back a connection that was lent; it may be broken.
 
-        *spoiled*: whether a statement of it may still be under way. The pool sees to its end.
+        *spoiled*: whether a statement may still be running on it. Then it is released to the pool, which cancels that.
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -91,7 +91,7 @@ class Lender:
             self._timer = loop.call_later(self._idle, self._return_idle)
 
     async def close(self) -> None:
-        """Return every connection to the pool, those that are given back later as well."""
+        """Release every idle connection to the pool, and from now on those that are given back as well."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -114,8 +114,8 @@ class Lender:
 
 
 def _is_usable(connection: Any) -> bool:
-    """Return whether *connection* is open, and nothing is left undone on it."""
+    """Return whether *connection* is open, and in no transaction."""
     try:
         return not (connection.is_closed() or connection.is_in_transaction())
-    except asyncpg.InterfaceError:  # the pool has it back, as it was lost
+    except asyncpg.InterfaceError:  # it was lost, and the pool has replaced it
         return False
