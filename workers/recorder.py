@@ -32,9 +32,9 @@ from workers.proofs import Proofs
 from workers.store_access import StoreAccess
 from workers.suspects import Suspects
 
-_BATCH = 250
-_CONCURRENCY = 2
-_ASIDE = 14
+_BATCH = 500
+_CONCURRENCY = 3
+_ASIDE = 7
 """How many batches more may be under way that are owed to many subscriptions: those that come after them pass."""
 _MINUTE = 60.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import cache
 from logging import INFO, WARNING
 
 import structlog
@@ -14,23 +15,31 @@ from broker.targets import Kind
 
 log = structlog.get_logger()
 
+_attempts = cache(metrics.ATTEMPTS.labels)
+_attempt_seconds = cache(metrics.ATTEMPT_SECONDS.labels)
+_delivered = cache(metrics.DELIVERED.labels)
+_lag = cache(metrics.DELIVERY_LAG.labels)
+_parked = cache(metrics.PARKED.labels)
+_dead = cache(metrics.DEAD.labels)
+"""`labels` takes a lock and formats its arguments."""
+
 
 def report_attempt(ended: Ended, kind: Kind, *, thrown_at: datetime) -> None:
     """Log an attempt at a target of that *kind*, as a warning if it failed, and count it.
 
     *thrown_at*: when its signal was accepted.
     """
-    metrics.ATTEMPTS.labels(kind.value, ended.result.outcome.value).inc()
-    metrics.ATTEMPT_SECONDS.labels(kind.value).observe(ended.duration.total_seconds())
+    _attempts(kind.value, ended.result.outcome.value).inc()
+    _attempt_seconds(kind.value).observe(ended.duration.total_seconds())
     match ended.state:
         case DeliveryState.DELIVERED:
-            metrics.DELIVERED.labels(kind.value).inc()
+            _delivered(kind.value).inc()
             lag = datetime.now(UTC) - thrown_at
-            metrics.DELIVERY_LAG.labels(kind.value).observe(max(0.0, lag.total_seconds()))
+            _lag(kind.value).observe(max(0.0, lag.total_seconds()))
         case DeliveryState.PARKED:
-            metrics.PARKED.labels(kind.value).inc()
+            _parked(kind.value).inc()
         case _:
-            metrics.DEAD.labels(kind.value).inc()
+            _dead(kind.value).inc()
     log.log(
         INFO if ended.result.outcome is Outcome.SUCCEEDED else WARNING,
         "delivery.attempted",

@@ -186,6 +186,7 @@ async def begin(
     admitted: bool,
     by: int | None,
     leased_for: timedelta | None = None,
+    read: Callable[[Row], Subscription] = read_subscription,
 ) -> list[Claimed | None]:
     """Begin the attempts of *batch*; None stands for one that is out of date.
 
@@ -194,7 +195,7 @@ async def begin(
     needs more room and, unless they are *admitted*, for one that needs admission. *timeout* is for subscriptions
     without one of their own; after it, and a third of *rescue_after* to all of it more, the scheduler rescues the
     delivery. *by* is the deliverer, as the store knows it. *leased_for* is how long a caller leases the attempts, and
-    takes the place of both.
+    takes the place of both. *read* reads their subscriptions.
     """
     ascending = sorted(batch, key=lambda request: request.due.signal_id)  # the statement looks from the first one on
     rows = await on.fetch(
@@ -213,7 +214,7 @@ async def begin(
     # Popped, so that of two messages for one attempt in the same batch only the first begins it.
     dues = [request.due for request in batch]
     popped = (begun.pop((due.signal_id, due.subscription_id, due.attempt), None) for due in dues)
-    return [None if row is None else read_claimed(due, row) for due, row in zip(dues, popped, strict=True)]
+    return [None if row is None else read_claimed(due, row, read) for due, row in zip(dues, popped, strict=True)]
 
 
 async def interrupt(session: Session, redelivered: Sequence[DueAttempt], *, by: int | None) -> None:

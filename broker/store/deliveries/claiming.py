@@ -205,6 +205,7 @@ class AttemptStore:
             rescue_after=self._rescue_after,
             admitted=False,
             by=self.presence.id,
+            read=self._subscriptions.read,
         )
 
     async def _admit(self, batch: Sequence[AttemptRequest]) -> list[Answer]:

@@ -205,6 +205,7 @@ class LeaseStore:
             admitted=True,
             by=None,
             leased_for=duration,
+            read=self._subscriptions.read,
         )
         claimed = {make_token("lease_"): one for one in begun if one is not None}
         if slot:
