@@ -23,17 +23,21 @@ def owe(database, subscriptions):
     return partial(owe_attempts, database, subscriptions)
 
 
-async def test_subscriptions_that_have_not_changed_are_not_read_again(owe, attempts):
-    (first, second, third), (other,) = await owe(3), await owe()
+@pytest.mark.parametrize("limits", [{}, {"max_in_flight": 5}])
+async def test_subscriptions_that_have_not_changed_are_not_read_again(owe, attempts, limits):
+    (first, second, third), (other,) = await owe(3, **limits), await owe()
     together = await claim(attempts, first, other, second)
     assert [one.subscription.id for one in together] == [one.due.subscription_id for one in together]
     (later,) = await claim(attempts, third)
     assert together[0].subscription is together[2].subscription is later.subscription
 
 
+@pytest.mark.parametrize("limits", [{}, {"max_in_flight": 5}])
 @pytest.mark.parametrize("option", CHANGES)
-async def test_an_attempt_is_claimed_with_what_its_subscription_is_by_then(owe, attempts, subscriptions, option):
-    first, second = await owe(2)
+async def test_an_attempt_is_claimed_with_what_its_subscription_is_by_then(
+    owe, attempts, subscriptions, option, limits
+):
+    first, second = await owe(2, **limits)
     (before,) = await claim(attempts, first)
     change = {option: CHANGES[option]}
     await subscriptions.change(

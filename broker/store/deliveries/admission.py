@@ -7,7 +7,7 @@ subscription come one after the other. `broker.admission` makes the decision.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -98,12 +98,13 @@ async def admit(
     timeout: timedelta,
     rescue_after: timedelta,
     by: int | None,
+    read: Callable[[Row], Subscription] = read_subscription,
 ) -> list[Claimed | Deferred | Denied | Oversized | UnderWay | None]:
     """Begin those attempts of *batch* that may go, and park or bury the others; None stands for outdated ones.
 
     Whether an `Oversized` one may go is decided once there is room for it.
 
-    *timeout*, *rescue_after* and *by* are those of `broker.store.deliveries.attempts.begin`.
+    *timeout*, *rescue_after*, *by* and *read* are those of `broker.store.deliveries.attempts.begin`.
     """
     by_attempt: dict[DueAttempt, AttemptRequest] = {}
     for request in batch:
@@ -123,7 +124,9 @@ async def admit(
         await _park(session, {due: one for due, one in refused.items() if isinstance(one, Deferred)})
         await _bury(session, {due: one for due, one in refused.items() if isinstance(one, Denied)})
         await free_slots(session, [due for due, one in refused.items() if isinstance(one, Deferred | Denied)])
-        claimed = await _begin(session, candidates, decisions, timeout=timeout, rescue_after=rescue_after, by=by)
+        claimed = await _begin(
+            session, candidates, decisions, timeout=timeout, rescue_after=rescue_after, by=by, read=read
+        )
     answers: dict[DueAttempt, Claimed | Deferred | Denied | Oversized | UnderWay]
     answers = refused | {one.due: one for one in claimed}
     asked = {candidate.request.due: candidate.due for candidate in candidates}
@@ -168,6 +171,7 @@ async def _begin(
     timeout: timedelta,
     rescue_after: timedelta,
     by: int | None,
+    read: Callable[[Row], Subscription],
 ) -> list[Claimed]:
     """Begin the attempts that are admitted, and let them take their concurrency slots."""
     admitted = {due: decision for due, decision in decisions.items() if isinstance(decision, Admitted)}
@@ -175,7 +179,7 @@ async def _begin(
         return []
     asked = {candidate.due: candidate.request for candidate in candidates if candidate.due in admitted}
     batch = [request._replace(due=due) for due, request in asked.items()]
-    begun = await begin(session, batch, timeout=timeout, rescue_after=rescue_after, admitted=True, by=by)
+    begun = await begin(session, batch, timeout=timeout, rescue_after=rescue_after, admitted=True, by=by, read=read)
     claimed = [
         replace(one, admitted=admitted[one.due], again=one.due.attempt > asked[one.due].due.attempt)
         for one in begun

@@ -210,7 +210,12 @@ class AttemptStore:
 
     async def _admit(self, batch: Sequence[AttemptRequest]) -> list[Answer]:
         answers = await admit(
-            self._database, batch, timeout=self._timeout, rescue_after=self._rescue_after, by=self.presence.id
+            self._database,
+            batch,
+            timeout=self._timeout,
+            rescue_after=self._rescue_after,
+            by=self.presence.id,
+            read=self._subscriptions.read,
         )
         for answer in answers:
             if isinstance(answer, Claimed) and answer.admitted.now is not None:
