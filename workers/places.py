@@ -244,7 +244,7 @@ class Places:
         flows = [[lane.flows.setdefault(key, Flow(now)) for key in flows_of(route)] for route in routes]
         free = [self._room(lane, route) for route in routes]
         # Even if others come all the time, the surplus goes on.
-        least, most = flows[0][0].least, self._most_waiting // 4
+        least, most = flows[0][0].least, int(self._most_waiting * _CROWDED)
         rooms = [
             max(least, min(most, room + min(flow.soon - flow.ahead(now) for flow in of_route)))
             for room, of_route in zip(free, flows, strict=True)

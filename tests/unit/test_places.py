@@ -393,3 +393,17 @@ async def test_what_waits_for_a_host_is_recalled_together_however_many_subscript
         await attempts.spend(0.1)
     rooms, together = attempts.places.rooms(FAST, [at("crowded", number) for number in range(50)])
     assert together > 1.5 * max(rooms)
+
+
+async def test_a_host_that_takes_many_has_all_of_them_recalled_that_may_wait():
+    """A recall takes long enough, while a deliverer is busy, for a host to take what is brought by half a recall."""
+    attempts, host = Attempts(capacity=200, waiting=800), at("quick")
+    attempts.room(host)
+    for _ in range(10):
+        for _ in range(5):
+            await attempts.ask(host, 30)
+            await attempts.end(host, 30, called=0.001)
+        await attempts.spend(0.1)
+    assert attempts.room(host) == 400, "1500 a second get places, and half of the waiting room may be used"
+    await attempts.ask(host, 300)
+    assert 0 < attempts.room(host), "and more while those wait"
