@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from itertools import zip_longest
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+_NOBODY = object()
+"""The group of a key that takes no turns."""
 
 
 class Rota(Generic[K]):
-    """Remembers when each was served, so that those come first that were not for longest, or not since they came.
+    """Whose turns are next, among many: those that had none for longest, or none since they came.
+
+    To tell some of them takes no longer the more there are.
 
     Args:
         group_of: Returns with whom a key shares the turns of a group.
@@ -19,34 +24,64 @@ class Rota(Generic[K]):
 
     def __init__(self, group_of: Callable[[K], Hashable]) -> None:
         self._group_of = group_of
-        self._round = 0
-        self._served: dict[K, int] = {}
-        self._groups_served: dict[Hashable, int] = {}
+        self._groups: OrderedDict[Hashable, OrderedDict[K, None]] = OrderedDict()
+        """The keys of each group; whoever had a turn is moved to the end, and so is the group."""
+        self._known: dict[K, Hashable] = {}
+        """The group of each key."""
 
-    def order(self, keys: Iterable[K]) -> list[K]:
-        """Return *keys*, those of the groups first whose turn it is; keys that are not among them are forgotten."""
-        keys = list(keys)
-        random.shuffle(keys)
-        groups = {key: self._group_of(key) for key in keys}
-        self._served = {key: self._served[key] for key in keys if key in self._served}
-        self._groups_served = {
-            group: self._groups_served[group] for group in set(groups.values()) if group in self._groups_served
-        }
-        return sorted(keys, key=lambda key: (self._groups_served.get(groups[key], 0), self._served.get(key, 0)))
+    def keep(self, keys: Collection[K]) -> None:
+        """Let *keys* take turns, and nobody else; new ones come first, in no order."""
+        for key in self._known.keys() - keys:
+            self.discard(key)
+        coming = [key for key in keys if self._known.get(key, _NOBODY) != self._group_of(key)]
+        random.shuffle(coming)
+        for key in coming:
+            self.add(key)
+
+    def add(self, key: K) -> None:
+        """Let *key* take turns, the first ones if it is new."""
+        group = self._group_of(key)
+        if self._known.get(key, _NOBODY) == group:
+            return
+        self.discard(key)
+        self._known[key] = group
+        if group not in self._groups:
+            self._groups[group] = OrderedDict()
+            self._groups.move_to_end(group, last=False)
+        self._groups[group][key] = None
+        self._groups[group].move_to_end(key, last=False)
+
+    def discard(self, key: K) -> None:
+        """Let *key* take no more turns."""
+        group = self._known.pop(key, _NOBODY)
+        if group is _NOBODY:
+            return
+        del self._groups[group][key]
+        if not self._groups[group]:
+            del self._groups[group]
+
+    def first(self, most: int) -> list[K]:
+        """Return the keys whose turns are next, at most so many: one of each group, then another one of each."""
+        return list(islice(_in_turns(islice(self._groups.values(), most)), most))
 
     def note(self, keys: Iterable[K]) -> None:
-        """Note that these were served now."""
-        self._round += 1
+        """Note that these have had their turns, in this order."""
         for key in keys:
-            self._served[key] = self._groups_served[self._group_of(key)] = self._round
+            group = self._known[key]
+            self._groups[group].move_to_end(key)
+            self._groups.move_to_end(group)
 
 
-def in_turns(keys: Iterable[K], group_of: Callable[[K], Hashable]) -> list[K]:
-    """Return *keys* so that their groups take turns; those of a group keep their order."""
-    groups: dict[Hashable, list[K]] = {}
-    for key in keys:
-        groups.setdefault(group_of(key), []).append(key)
-    return [key for turn in zip_longest(*groups.values()) for key in turn if key is not None]
+def _in_turns(groups: Iterable[Iterable[K]]) -> Iterator[K]:
+    """Yield one of each group, then another one of each, until there are no more."""
+    left = deque(map(iter, groups))
+    while left:
+        try:
+            yield next(left[0])
+        except StopIteration:
+            left.popleft()
+        else:
+            left.rotate(-1)
 
 
 def divide(wanted: Sequence[int], most: int) -> list[int]:

@@ -12,7 +12,7 @@ from broker.topology import LEASED
 from workers.sweeping import Rows, Step, Sweeper
 
 _TICK = 0.25
-_SELDOM = 30.0
+_UNHURRIED, _SELDOM = 5.0, 30.0
 _LIMIT = 500
 """How many leases one sweep ends."""
 
@@ -34,7 +34,7 @@ class LeaseKeeper(Sweeper):
         step = partial(Step, pause=_TICK)
         super().__init__(
             step("end_lapsed", self.end_lapsed, full=_LIMIT),
-            step("recall_leasable", self.recall, full=_LIMIT, every=1.0),
+            step("recall_leasable", self.recall, full=_LIMIT, every=_UNHURRIED),
             step("forget_leases", self.forget, full=_LIMIT, every=_SELDOM),
             tick=_TICK,
         )
@@ -51,10 +51,11 @@ class LeaseKeeper(Sweeper):
 
     async def recall(self) -> int:
         """Let deliveries be leased that were held back when they were recorded; return how many."""
-        found = await self._surplus.find([LEASED])
+        found = await self._surplus.find([LEASED], limit=_LIMIT)
         if not found:
             return 0
-        return len((await self._surplus.recall(dict.fromkeys(found, _LIMIT))).due_attempts)
+        each = -(-_LIMIT // len(found))
+        return len((await self._surplus.recall(dict.fromkeys(found, each))).due_attempts)
 
     async def forget(self) -> int:
         """Forget leases that ended long ago; return how many."""

@@ -151,8 +151,8 @@ class Places:
         self._looked = clock()
         self.stopped = False
         self._serving: asyncio.Handle | None = None
-        self.surplus: dict[int, Contender] = {}
-        """The subscriptions that are known to have surplus."""
+        self._surplus: dict[int, Contender] = {}
+        """The subscriptions of which some were put off."""
 
     async def take(self, queue: str, route: Route, *, delivery_id: str = "") -> Place | Turn:
         """Take a place in the lane of *queue* once there is one, and return it, or else what becomes of the attempt.
@@ -259,6 +259,11 @@ class Places:
         lane = self._lanes[queue]
         return max(_FEW, lane.pool.room(()) + int(self._most_waiting * _CROWDED) - lane.ahead(self._clock()))
 
+    def take_surplus(self) -> dict[int, Contender]:
+        """Return the subscriptions of which some were put off since the last call."""
+        put_off, self._surplus = self._surplus, {}
+        return put_off
+
     def expect(self, queue: str, route: Route, delivery_id: str) -> None:
         """Expect the message of a delivery that was recalled."""
         lane = self._lanes[queue]
@@ -323,7 +328,10 @@ class Places:
 
     def _serve(self, lane: _Lane) -> None:
         """Give free places to those whose turn it is."""
-        while lane.waiting and (one := lane.turns.pop(lambda path: self._admits(lane, path))) is not None:
+        if not lane.waiting:
+            return
+        refused: set[Hashable] = set()
+        for one in lane.turns.serve(lambda path: self._admits(lane, path, refused)):
             if not one.turn.done():  # else its task was cancelled
                 self._let_go(lane, one, self._take(lane, one.route))
 
@@ -332,20 +340,38 @@ class Places:
             self._leave(lane, one)
             one.turn.set_result(turn)
             if turn is Turn.SURPLUS:
-                self.surplus[one.route.subscription_id] = Contender(app_of(lane.queue), one.route.tenants)
+                self._surplus[one.route.subscription_id] = Contender(app_of(lane.queue), one.route.tenants)
 
     def _leave(self, lane: _Lane, one: _Waiting) -> None:
         lane.waiting -= 1
         for key in flows_of(one.route):
             lane.flows[key].waiting -= 1
 
-    def _admits(self, lane: _Lane, path: Path) -> bool:
-        if not isinstance(path[-1], Route):
+    def _admits(self, lane: _Lane, path: Path, refused: set[Hashable]) -> bool:
+        """Return whether the next one of a group may have a place; *refused* are those routes that may not.
+
+        Many may wait that are all alike.
+        """
+        route = path[-1]
+        if not isinstance(route, Route):
             levels = [[share_of(cast(Key, key), self._standings.of(key))] for key in path]
             return lane.pool.room(levels) > 0 or lane.pool.spares_one(
                 [share for level in levels[1:] for share in level]
             )
-        return self._room(lane, path[-1]) > 0
+        alike = self._alike(lane, route)
+        if alike in refused:
+            return False
+        if self._room(lane, route) > 0:
+            return True
+        refused.add(alike)
+        return False
+
+    def _alike(self, lane: _Lane, route: Route) -> Hashable:
+        """Return what routes of the same room have in common: their subscriptions may differ if they have no place."""
+        own = ("subscription", route.subscription_id)
+        pools = [lane.pool, *(self._pools[name] for name in route.hosts if name in self._pools)]
+        has_places = any(pool.holds(own) for pool in pools)
+        return route if has_places else (route.tenants, route.hosts, self._standings_of(route))
 
     def _room(self, lane: _Lane, route: Route) -> int:
         """Return how many attempts may be begun now."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -11,11 +11,12 @@ import structlog
 
 from broker.errors import StoreUnavailable, TransportError
 from broker.settings import Settings
+from broker.store.deliveries.contenders import Contender
 from broker.store.deliveries.surplus import Route, SurplusStore
 from broker.topology import ATTEMPT, SLOW_ATTEMPT, app_of, attempt_queue
 from broker.transport import Transport
 from workers.dispatch import dispatch
-from workers.fairness import Rota, divide, divide_by, in_turns
+from workers.fairness import Rota, divide, divide_by
 from workers.lanes import FastLane
 from workers.places import Places
 from workers.routes import Routes
@@ -23,8 +24,11 @@ from workers.routes import Routes
 _LOOK_EVERY = 0.1
 _RECALL_EVERY, _RECALL_AGAIN = 0.2, 0.05
 """Seconds between looks for places, the latter if there were some at the last look."""
-_FIND_EVERY = 0.4
-"""Seconds after which the store is asked again which subscriptions have surplus: recorders and others note it, too."""
+_FIND_EVERY, _FIND_TIMES = 0.4, 10
+"""Seconds after which the store is asked again which subscriptions have surplus, as recorders and others note it, too,
+and for how many times as long as it took to find them out."""
+_MOST = 20_000
+"""How many subscriptions take turns at most; then the next ones do."""
 _FRESH = 5.0
 """Seconds for which the route of a subscription with surplus is believed."""
 _SUBSCRIPTIONS = 500
@@ -64,8 +68,12 @@ class Recall:
         self._fast_lane = fast_lane
         self._apps = {app_of(queue) for queue in queues}
         self._settings = settings
-        self._found = float("-inf")
-        self._rota = Rota[int](self._tenants)
+        self._surplus: dict[int, Contender] = {}
+        """The subscriptions that take turns."""
+        self._rota = Rota[int](lambda key: self._surplus[key].tenants)
+        self._find_at = float("-inf")
+        self._seen = 0
+        """The last subscription that takes turns, if there may be more after it; else 0."""
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Recall until *stopping* is set, and let nobody wait then; what fails is tried again."""
@@ -96,17 +104,14 @@ class Recall:
             StoreUnavailable: Nothing was recalled.
             TransportError: Some may not be published; the scheduler rescues them.
         """
-        now = asyncio.get_running_loop().time()
-        if now - self._found >= _FIND_EVERY:
-            self._found = now
-            self._places.surplus = await self._store.find(self._apps)
+        await self._find()
         chosen = await self._choose()
         if not chosen:
             return 0
-        self._rota.note(chosen)
         recalled = await self._store.recall({key: limit for key, (_, _, limit) in chosen.items()})
         for subscription_id in recalled.done:
-            self._places.surplus.pop(subscription_id, None)
+            self._rota.discard(subscription_id)
+            del self._surplus[subscription_id]
         due_attempts = []
         for due in recalled.due_attempts:
             queue, route, _ = chosen[due.subscription_id]
@@ -115,12 +120,27 @@ class Recall:
         await dispatch(self._transport, due_attempts, timeout=self._settings.confirm_timeout)
         return len(due_attempts)
 
+    async def _find(self) -> None:
+        """Find out who takes turns now."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        if began >= self._find_at:
+            self._surplus = await self._store.find(self._apps, limit=_MOST, after_id=self._seen)
+            self._seen = max(self._surplus) if len(self._surplus) == _MOST else 0
+            self._rota.keep(self._surplus)
+            self._find_at = clock() + max(_FIND_EVERY, _FIND_TIMES * (clock() - began))
+        for key, contender in self._places.take_surplus().items():
+            self._surplus.setdefault(key, contender)
+            self._rota.add(key)
+
     async def _choose(self) -> Mapping[int, tuple[str, Route, int]]:
         """Return of which subscriptions to recall how many, to which queue.
 
-        Those of one host share its room, and tenants and their subscriptions the room of the lane.
+        Those of one host share its room, and tenants and their subscriptions the room of the lane. Whoever got nothing
+        has had a turn, too, as the next ones may have other hosts, but the next turn before those who got something.
         """
-        keys = in_turns(self._rota.order(self._places.surplus), self._tenants)[:_SUBSCRIPTIONS]
+        keys = self._rota.first(_SUBSCRIPTIONS)
+        tenants = {key: self._surplus[key].tenants for key in keys}
         queues = {key: self._queue_of(key) for key in keys}
         routes = dict(
             zip(keys, await asyncio.gather(*(self._routes.of(key, fresh=_FRESH) for key in keys)), strict=True)
@@ -135,21 +155,21 @@ class Recall:
         by_queue: dict[str, dict[int, int]] = {}
         for key in keys:
             by_queue.setdefault(queues[key], {})[key] = limits[key]
-        return {
+        chosen = {
             key: (queue, routes[key], limit)
             for queue, wanted in by_queue.items()
-            for key, limit in divide_by(wanted, self._tenants, self._places.spare(queue)).items()
+            for key, limit in divide_by(wanted, tenants.__getitem__, self._places.spare(queue)).items()
             if limit
         }
+        self._rota.note(key for key in keys if key not in chosen)
+        self._rota.note(chosen)
+        return chosen
 
     def _queue_of(self, key: int) -> str:
-        app = self._places.surplus[key].app
+        app = self._surplus[key].app
         if app:
             return attempt_queue(app)
         return SLOW_ATTEMPT if self._fast_lane.refuses(key) else ATTEMPT
-
-    def _tenants(self, key: int) -> Hashable:
-        return self._places.surplus[key].tenants
 
 
 async def _is_set(event: asyncio.Event, *, within: float) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from datetime import timedelta
+from itertools import chain
 
 from broker.deliveries import DueAttempt
 from broker.errors import StoreTimeout
@@ -46,7 +47,8 @@ class Releases:
         self._rescue_after = rescue_after
         self._due: dict[int, Contender] = {}
         """Whose deliveries are due, if there are too many."""
-        self._rota = Rota[int](lambda key: self._due[key].tenants)
+        self._rotas: dict[str, Rota[int]] = {}
+        """Those of each app."""
         self._find_at = float("-inf")
         self._in_turns = False
         self._subscriptions = subscriptions
@@ -83,17 +85,31 @@ class Releases:
         clock = asyncio.get_running_loop().time
         began = clock()
         if began > self._find_at:
-            self._due = await self._deliveries.find_due(limit=self._subscriptions, after_id=self._seen)
-            self._seen = max(self._due) if len(self._due) == self._subscriptions else 0
+            await self._find()
             self._find_at = clock() + max(_FIND_EVERY, _FIND_TIMES * (clock() - began))
         self._in_turns = bool(self._due)
-        wanted = dict.fromkeys(self._rota.order(self._due), limit)
-        divided = await self._headroom.divide(wanted, self._due, most=limit)
+        next_ones = chain.from_iterable(rota.first(limit) for rota in self._rotas.values())
+        divided = await self._headroom.divide(dict.fromkeys(next_ones, limit), self._due, most=limit)
         limits = {key: most for key, most in divided.items() if most}
         if not limits:
             return (), False
-        self._rota.note(limits)
+        for key in limits:
+            self._rotas[self._due[key].app].note([key])
         due_attempts = await self._deliveries.release_of(limits, rescue_after=self._rescue_after)
         for key in limits.keys() - {due.subscription_id for due in due_attempts}:
-            del self._due[key]
+            self._rotas[self._due.pop(key).app].discard(key)
         return due_attempts, bool(due_attempts)
+
+    async def _find(self) -> None:
+        """Find out who takes turns now."""
+        self._due = await self._deliveries.find_due(limit=self._subscriptions, after_id=self._seen)
+        self._seen = max(self._due) if len(self._due) == self._subscriptions else 0
+        by_app: dict[str, list[int]] = {}
+        for key, contender in self._due.items():
+            by_app.setdefault(contender.app, []).append(key)
+        self._rotas = {app: self._rotas.get(app, Rota(self._tenants)) for app in by_app}
+        for app, keys in by_app.items():
+            self._rotas[app].keep(set(keys))
+
+    def _tenants(self, key: int) -> Hashable:
+        return self._due[key].tenants

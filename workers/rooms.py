@@ -57,7 +57,6 @@ class Room:
     def give_back(self, levels: Levels, units: int = 1) -> None:
         """Give *units* back that were taken for these *levels*, and admit those whose turn it is."""
         self._pool.give_back(levels, units)
-        while (one := self._turns.pop(lambda path: self.has_room(cast(Route, path[0])))) is not None:
-            waiting, wanted, turn = one
+        for waiting, wanted, turn in self._turns.serve(lambda path: self.has_room(cast(Route, path[0]))):
             if not turn.done():  # else it was given up
                 turn.set_result(self.occupy(waiting, wanted))

@@ -55,6 +55,10 @@ class Pool:
         """Whether no place is taken."""
         return self._free == self._capacity
 
+    def holds(self, key: Hashable) -> bool:
+        """Return whether a place is taken that counts towards the share of *key*."""
+        return key in self._taken
+
     def room(self, levels: Levels) -> int:
         """Return how many places, one after the other, may be taken that count towards all shares of *levels*."""
         room = max(0, self._free)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from typing import Generic, TypeVar, cast
 
 T = TypeVar("T")
@@ -28,28 +28,45 @@ class Turns(Generic[T]):
             groups = cast(_Groups, groups.setdefault(key, OrderedDict()))
         cast("deque[T]", groups.setdefault(path[-1], deque())).append(item)
 
-    def pop(self, admits: Callable[[Path], bool]) -> T | None:
-        """Remove and return the item whose turn it is, in groups that *admits* accepts; None: there is none.
+    def serve(self, admits: Callable[[Path], bool]) -> Iterator[T]:
+        """Remove and yield the items whose turn it is, one after the other, in groups that *admits* accepts.
 
-        A group that accepts an inner one is accepted itself.
+        A group that accepts an inner one is accepted itself. One that was refused is not asked again, so there may be
+        many that wait in vain: whatever the caller does with an item must not make room.
         """
-        return self._pop(self._groups, (), admits)
+        refused: set[Path] = set()
 
-    def _pop(self, groups: _Groups, path: Path, admits: Callable[[Path], bool]) -> T | None:
+        def asked(path: Path) -> bool:
+            if path in refused:
+                return False
+            if not admits(path):
+                refused.add(path)
+                return False
+            return True
+
+        while (item := self._pop(self._groups, (), asked, refused)) is not None:
+            yield item
+
+    def _pop(self, groups: _Groups, path: Path, admits: Callable[[Path], bool], refused: Collection[Path]) -> T | None:
+        is_asked = not path
         for key, group in groups.items():
             inner = (*path, key)
+            if inner in refused:
+                continue
             if isinstance(group, deque):
                 item = cast(T, group.popleft()) if admits(inner) else None
             else:
-                item = self._pop(cast(_Groups, group), inner, admits)
+                item = self._pop(cast(_Groups, group), inner, admits, refused)
             if item is not None:
                 if group:
                     groups.move_to_end(key)
                 else:
                     del groups[key]
                 return item
-            if path and not admits(path):
-                return None
+            if not is_asked:
+                if not admits(path):
+                    return None
+                is_asked = True
         return None
 
     def queues(self) -> Iterator[tuple[Path, deque[T]]]:

@@ -37,7 +37,7 @@ from workers.scheduler import Scheduler
 
 async def _recall(database):
     async with SurplusStore(database, Presence(database), rescue_after=RESCUE_AFTER) as surplus:
-        found = await surplus.find([""])
+        found = await surplus.find([""], limit=10)
         return (await surplus.recall(dict.fromkeys(found, 100))).due_attempts
 
 

@@ -58,13 +58,13 @@ async def test_the_oldest_of_each_subscription_are_recalled(owe, surplus, attemp
     first, second = await owe(3), await owe(2)
     await put_off(surplus, *reversed(first + second))
     keys = first[0].subscription_id, second[0].subscription_id
-    assert await surplus.find([""]) == dict.fromkeys(keys[:2], ("", None))
+    assert await surplus.find([""], limit=10) == dict.fromkeys(keys[:2], ("", None))
     recalled = await surplus.recall({keys[0]: 2, keys[1]: 5})
     assert recalled == Recalled([first[0], first[1], second[0], second[1]], done=frozenset({keys[1]}))
-    assert await surplus.find([""]) == {keys[0]: ("", None)}
+    assert await surplus.find([""], limit=10) == {keys[0]: ("", None)}
     assert all(isinstance(one, Claimed) for one in await claim(attempts, first[0], second[0]))
     assert (await surplus.recall({keys[0]: 2})).due_attempts == [first[2]]
-    assert await surplus.find([""]) == {}
+    assert await surplus.find([""], limit=10) == {}
 
 
 async def test_an_attempt_that_was_begun_is_not_put_off(owe, surplus, deliveries, attempts):
@@ -135,7 +135,7 @@ async def test_what_is_put_off_during_a_recall_is_not_forgotten(owe, surplus):
     await put_off(surplus, *due_attempts[:20])
     recalled = await asyncio.gather(surplus.recall({key: 20}), put_off(surplus, *due_attempts[20:]))
     left = await surplus.recall({key: 40})
-    if await surplus.find([""]):
+    if await surplus.find([""], limit=10):
         left = await surplus.recall({key: 40})
     assert {*recalled[0].due_attempts, *left.due_attempts} == {*due_attempts}
 
@@ -143,8 +143,8 @@ async def test_what_is_put_off_during_a_recall_is_not_forgotten(owe, surplus):
 async def test_the_surplus_of_a_handler_is_found_by_the_workers_of_its_app(owe, surplus):
     (due,) = await owe(1, HandlerTarget(app="billing", handler="invoice"))
     await put_off(surplus, due)
-    assert await surplus.find([""]) == {}
-    assert await surplus.find(["billing", "other"]) == {due.subscription_id: ("billing", None)}
+    assert await surplus.find([""], limit=10) == {}
+    assert await surplus.find(["billing", "other"], limit=10) == {due.subscription_id: ("billing", None)}
     (recalled,) = (await surplus.recall({due.subscription_id: 1})).due_attempts
     assert recalled.queue == due.queue == "deliveries.attempt.handlers.billing"
 

@@ -15,7 +15,8 @@ async def count_pages(session: Session, statement: Statement, **arguments: str) 
     await session.execute(f"PREPARE counted AS {statement.sql}")
     try:
         values = ", ".join(arguments[name] for name in statement.parameters)
-        (row,) = await session.fetch(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE counted ({values})")
+        listed = f"({values})" if values else ""
+        (row,) = await session.fetch(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE counted {listed}")
     finally:
         await session.execute("DEALLOCATE counted")
     return _most_pages(json.loads(row[0])[0]["Plan"])

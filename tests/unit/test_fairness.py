@@ -1,11 +1,12 @@
 """What is too little for all is divided so that those that want few get them."""
 
 import random
+import time
 from collections import Counter
 
 import pytest
 
-from workers.fairness import Rota, divide, divide_by, in_turns
+from workers.fairness import Rota, divide, divide_by
 
 
 @pytest.mark.parametrize(
@@ -39,27 +40,70 @@ def test_if_there_is_less_than_one_for_each_who_wants_much_has_its_turns_too():
     assert min(served[key] for key in keys) > 25
 
 
-def serve(rota, keys, most):
+def serve(rota, most):
     served = [
-        key for key, part in divide_by(dict.fromkeys(rota.order(keys), 1), lambda key: key[0], most).items() if part
+        key for key, part in divide_by(dict.fromkeys(rota.first(most), 1), lambda key: key[0], most).items() if part
     ]
     rota.note(served)
     return served
 
 
+def rota_of(keys):
+    rota = Rota(lambda key: key[0])
+    rota.keep(keys)
+    return rota
+
+
 def test_whoever_was_not_served_for_longest_comes_first():
-    rota, keys = Rota(lambda key: key[0]), [f"a{number}" for number in range(12)]
-    assert {key for _ in range(4) for key in serve(rota, keys, 3)} == set(keys)
-    assert serve(rota, [*keys, "new"], 1) == ["new"]
+    keys = [f"a{number}" for number in range(12)]
+    rota = rota_of(keys)
+    assert {key for _ in range(4) for key in serve(rota, 3)} == set(keys)
+    rota.keep([*keys, "anew"])
+    assert serve(rota, 1) == ["anew"]
 
 
 def test_a_group_of_many_has_no_more_turns_than_one_of_few():
-    rota, served = Rota(lambda key: key[0]), Counter()
-    keys = [f"{group}{number}" for group in "abcd" for number in range(100)] + ["quiet"]
-    for _ in range(10):
-        served.update(key[0] for key in serve(rota, keys, 1))
-    assert served == dict.fromkeys("abcdq", 2)
+    rota = rota_of([f"{group}{number}" for group in "abcd" for number in range(100)] + ["quiet"])
+    assert Counter(key[0] for _ in range(10) for key in serve(rota, 1)) == dict.fromkeys("abcdq", 2)
 
 
-def test_groups_take_turns_and_keep_their_order():
-    assert in_turns(["a1", "a2", "a3", "b1", "c1", "b2"], lambda key: key[0]) == ["a1", "b1", "c1", "a2", "b2", "a3"]
+def test_groups_take_turns_and_those_that_are_through_leave_theirs_to_the_others():
+    rota = rota_of(["a1", "a2", "a3", "b1", "c1", "b2"])
+    groups = "".join(key[0] for key in rota.first(9))
+    assert [Counter(groups[:most]) for most in (3, 5, 6)] == [Counter("abc"), Counter("aabbc"), Counter("aaabbc")]
+    assert len(set(rota.first(9))) == 6
+
+
+def test_whoever_is_not_kept_or_is_discarded_has_no_turns():
+    rota = rota_of(["a1", "a2", "b1"])
+    rota.discard("a1")
+    rota.discard("a1")
+    assert set(rota.first(9)) == {"a2", "b1"}
+    rota.keep(["a2", "c1"])
+    assert set(rota.first(9)) == {"a2", "c1"}
+    rota.keep([])
+    assert rota.first(9) == []
+
+
+def test_a_key_whose_group_has_changed_takes_turns_with_the_new_one():
+    groups = {"one": "x", "two": "x", "three": "y"}
+    rota = Rota(groups.__getitem__)
+    rota.keep(groups)
+    rota.note(["three"])
+    groups["one"] = "y"
+    rota.keep(groups)
+    assert rota.first(9)[::2] in (["two", "three"], ["one", "three"])
+    rota.note(["one"])
+    rota.keep(groups)
+    assert rota.first(1) == ["two"], "nobody is new any more"
+
+
+def test_the_next_ones_are_told_without_looking_at_the_others():
+    rota, looked = Rota(lambda key: key % 1000), []
+    rota.keep(range(100_000))
+    began = time.process_time()
+    for _ in range(200):
+        looked += rota.first(100)
+        rota.note(looked[-100:])
+    assert time.process_time() - began < 0.5, "200 times 100,000 would take many seconds"
+    assert Counter(looked).most_common(1)[0][1] == 1

@@ -6,10 +6,7 @@ def everything(_):
 
 
 def drain(turns, admits=everything):
-    items = []
-    while (item := turns.pop(admits)) is not None:
-        items.append(item)
-    return items
+    return list(turns.serve(admits))
 
 
 def test_groups_take_turns_and_their_items_keep_their_order():
@@ -48,3 +45,31 @@ def test_items_can_be_removed():
             queue.clear()
     turns.prune()
     assert drain(turns) == ["y.b1"]
+
+
+def test_groups_that_are_refused_are_asked_once_however_many_items_others_have():
+    turns, asked = Turns(), []
+    for number in range(100):
+        turns.add(("x", number), f"x{number}")
+        turns.add(("y", "one"), f"y{number}")
+
+    def admits(path):
+        asked.append(path)
+        return path[-1] in ("x", "y", "one")
+
+    assert drain(turns, admits) == [f"y{number}" for number in range(100)]
+    assert len([path for path in asked if path[:1] == ("x",)]) <= 201, "each of them once, and their group after each"
+
+
+def test_an_outer_group_that_is_refused_is_passed_over_as_a_whole():
+    turns, asked = Turns(), []
+    for number in range(100):
+        turns.add(("x", number), f"x{number}")
+        turns.add(("y", "one"), f"y{number}")
+
+    def admits(path):
+        asked.append(path)
+        return path[0] == "y"
+
+    assert len(drain(turns, admits)) == 100
+    assert len([path for path in asked if path[0] == "x"]) == 2

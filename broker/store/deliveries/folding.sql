@@ -89,7 +89,12 @@ WITH progress AS MATERIALIZED (
           AND s.tenant = k.tenant AND s.name = k.name AND s.at = k.at OFFSET 0
     )
 ), there AS MATERIALIZED (
-    SELECT g.*, (SELECT count(*) FROM statistics s WHERE s.seconds = g.seconds AND s.kind = g.kind AND s.at = g.at) AS n
+    SELECT g.*, (
+        SELECT count(*) FROM (
+            SELECT FROM statistics s WHERE s.seconds = g.seconds AND s.kind = g.kind AND s.at = g.at
+            LIMIT greatest(:most::bigint, :most_detailed::bigint)
+        ) AS counted
+    ) AS n
     FROM (SELECT DISTINCT seconds, kind, at FROM fresh) AS g
 ), surplus AS MATERIALIZED (
     SELECT f.* FROM fresh f JOIN there USING (seconds, kind, at)

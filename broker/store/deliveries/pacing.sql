@@ -3,12 +3,13 @@
 -- name: find
 -- At most :limit subscriptions whose deliveries wait for reservations that can be given out now: for the next :horizon
 -- seconds, or because the limit was changed, or removed. If there are more, tenants take turns, in any
--- order. Those for the workers of :without_apps ('': of no app) are left out.
+-- order. Those for the workers of :without_apps ('': of no app) are left out. (OFFSET 0 makes it a look-up for each gate that
+-- says so, whatever the statistics say of the others.)
 SELECT g.subscription_id, g.slot_at, s.max_per_second, app_of(s.kind, s.address) AS app, t.tenants, now() AS now
-FROM gates g
-JOIN subscriptions s ON s.id = g.subscription_id
+FROM (SELECT * FROM gates WHERE rate_waiting OFFSET 0) AS g
+CROSS JOIN LATERAL (SELECT * FROM subscriptions WHERE id = g.subscription_id OFFSET 0) AS s
 CROSS JOIN belongs_to(s.tenant_id, s.owner_tenants) AS t (tenants)
-WHERE g.rate_waiting AND s.paused_at IS NULL AND app_of(s.kind, s.address) <> ALL (:without_apps::text[])
+WHERE s.paused_at IS NULL AND app_of(s.kind, s.address) <> ALL (:without_apps::text[])
   AND (s.max_per_second IS NULL OR g.slot_at <= now() + make_interval(secs => :horizon)
        OR g.slot_at > now() + make_interval(secs => :horizon + 1 / s.max_per_second))
 ORDER BY row_number() OVER (PARTITION BY t.tenants ORDER BY random()), random() LIMIT :limit;

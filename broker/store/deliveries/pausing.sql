@@ -24,9 +24,11 @@ RETURNING s.*, f.was_paused, f.was_disabled_because;
 
 -- name: find_waiting
 -- At most :limit subscriptions that may have waiting deliveries to go on, with their apps and tenants. If there are more,
--- tenants take turns, in any order.
+-- tenants take turns, in any order. (OFFSET 0 makes it a look-up for each gate that says so, whatever the statistics say of
+-- the others.)
 SELECT g.subscription_id, app_of(s.kind, s.address) AS app, t.tenants
-FROM gates g JOIN subscriptions s ON s.id = g.subscription_id
+FROM (SELECT * FROM gates WHERE held UNION ALL SELECT * FROM gates WHERE recalling AND NOT held) AS g
+CROSS JOIN LATERAL (SELECT * FROM subscriptions WHERE id = g.subscription_id OFFSET 0) AS s
 CROSS JOIN belongs_to(s.tenant_id, s.owner_tenants) AS t (tenants)
 WHERE g.recalling OR g.held AND (s.paused_at IS NULL OR s.disabled_because IS NOT NULL OR s.until IS NOT NULL)
 ORDER BY row_number() OVER (PARTITION BY t.tenants ORDER BY random()), random() LIMIT :limit;
@@ -130,14 +132,18 @@ WHERE g.subscription_id = ANY (:subscription_ids::bigint[]) AND s.id = g.subscri
 -- wait; and for how many seconds the oldest waiting delivery has been owed: what could be leased of a paused subscription
 -- waits, too.
 SELECT (SELECT count(*) FROM circuits WHERE retry_at IS NOT NULL AND subscription_id IS NOT NULL) AS circuits,
-       (SELECT count(*) FROM circuits k JOIN subscriptions s ON s.id = k.subscription_id
+       (SELECT count(*) FROM circuits k CROSS JOIN LATERAL (SELECT * FROM subscriptions WHERE id = k.subscription_id OFFSET 0) AS s
         WHERE k.retry_at IS NOT NULL AND k.awaited AND k.openings >= :lasting::int
           AND s.until IS NULL AND s.paused_at IS NULL AND s.disabled_because IS NULL) AS lasting,
        extract(epoch FROM now() - least(
-           (SELECT min(oldest.created_at) FROM gates g CROSS JOIN LATERAL (
+           (SELECT min(oldest.created_at) FROM (
+               SELECT subscription_id FROM gates WHERE held
+               UNION ALL SELECT subscription_id FROM gates WHERE rate_waiting AND NOT held
+               UNION ALL SELECT subscription_id FROM gates WHERE surplus AND NOT rate_waiting AND NOT held
+           ) AS g CROSS JOIN LATERAL (
                SELECT created_at FROM deliveries d WHERE d.subscription_id = g.subscription_id AND d.state = 'parked'
                ORDER BY signal_id LIMIT 1
-           ) AS oldest WHERE g.held OR g.rate_waiting OR g.surplus),
+           ) AS oldest),
            (SELECT min(oldest.created_at) FROM subscriptions s CROSS JOIN LATERAL (
                SELECT created_at FROM deliveries d
                WHERE d.subscription_id = s.id AND d.state = 'pending' AND d.app = '$pull' AND d.reason IS DISTINCT FROM 'leased'

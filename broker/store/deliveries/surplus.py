@@ -128,9 +128,13 @@ class SurplusStore:
         """
         await self._puts.submit(PutOff(due, redelivered))
 
-    async def find(self, apps: Collection[str]) -> dict[int, Contender]:
-        """Return the subscriptions that may have surplus for the workers of *apps* (``""``: of none)."""
-        return read_contenders(await self._database.fetch(_Sql.find, apps=list(apps)))
+    async def find(self, apps: Collection[str], *, limit: int, after_id: int = 0) -> dict[int, Contender]:
+        """Return at most *limit* subscriptions, the next ones after *after_id*, that may have surplus for *apps*.
+
+        These are the apps whose workers make the attempts; ``""`` stands for none.
+        """
+        rows = await self._database.fetch(_Sql.find, apps=list(apps), limit=limit, after_id=after_id)
+        return read_contenders(rows)
 
     async def recall(self, limits: Mapping[int, int]) -> Recalled:
         """Let the oldest surplus deliveries go on, of each subscription as many as *limits* says.

@@ -29,10 +29,15 @@ WHERE d.signal_id = p.signal_id AND d.subscription_id = p.subscription_id
   )));
 
 -- name: find
--- The subscriptions that may have surplus deliveries for the workers of :apps ('': of no app), with their tenants.
+-- At most :limit subscriptions after :after_id that may have surplus deliveries for the workers of :apps ('': of no app), with
+-- their tenants. (OFFSET 0 makes it a look-up for each gate that says so, whatever the statistics say of the others.)
 SELECT g.subscription_id, belongs_to(s.tenant_id, s.owner_tenants) AS tenants, app_of(s.kind, s.address) AS app
-FROM gates g JOIN subscriptions s ON s.id = g.subscription_id
-WHERE g.surplus AND app_of(s.kind, s.address) = ANY (:apps::text[]);
+FROM (
+    SELECT subscription_id FROM gates WHERE surplus AND subscription_id > :after_id::bigint ORDER BY subscription_id OFFSET 0
+) AS g
+CROSS JOIN LATERAL (SELECT * FROM subscriptions WHERE id = g.subscription_id OFFSET 0) AS s
+WHERE app_of(s.kind, s.address) = ANY (:apps::text[])
+ORDER BY g.subscription_id LIMIT :limit::bigint;
 
 -- name: recall
 -- Put the oldest surplus deliveries of each of the subscriptions, as many as each of :limits says, back to pending; they are

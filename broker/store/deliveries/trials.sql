@@ -3,13 +3,21 @@
 -- name: find
 -- At most :limit circuits that deliveries may be waiting for and that have closed, or whose targets may be tried again: those
 -- that have waited longest, with their subscriptions. A target that a delivery was let go to try is left to that one for
--- :patience seconds.
-SELECT c.subscription_id, c.address, c.retry_at IS NULL AS closed, s AS subscription
-FROM circuits c JOIN subscriptions s ON s.id = c.subscription_id
-WHERE c.awaited AND s.until IS NULL AND s.paused_at IS NULL
-  AND (c.retry_at IS NULL
-       OR c.retry_at <= now() AND coalesce(c.probing_until, '-infinity') <= now()
-          AND (c.trial_at IS NULL OR c.trial_at < c.retry_at OR c.trial_at < now() - make_interval(secs => :patience)))
+-- :patience seconds. (OFFSET 0 makes it a look-up for each of them, whatever the statistics say of the others.)
+SELECT c.subscription_id, c.address, c.retry_at IS NULL AS closed, s.subscription
+FROM (
+    SELECT * FROM circuits
+    WHERE awaited AND (
+        retry_at IS NULL
+        OR retry_at <= now() AND coalesce(probing_until, '-infinity') <= now()
+           AND (trial_at IS NULL OR trial_at < retry_at OR trial_at < now() - make_interval(secs => :patience))
+    )
+    ORDER BY retry_at NULLS FIRST OFFSET 0
+) AS c
+CROSS JOIN LATERAL (
+    SELECT n AS subscription FROM subscriptions n
+    WHERE n.id = c.subscription_id AND n.until IS NULL AND n.paused_at IS NULL OFFSET 0
+) AS s
 ORDER BY c.retry_at NULLS FIRST LIMIT :limit;
 
 -- name: lock
