@@ -9,12 +9,42 @@ from itertools import islice
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+_NEW_ONES = 3
+"""How many new ones have turns before one of the others has: these have some even if new ones come all the time."""
 _NOBODY = object()
 """The group of a key that takes no turns."""
 
 
+class _Line(Generic[K]):
+    """Who comes next: new ones as they came, and every fourth time whoever had the last turn longest ago."""
+
+    def __init__(self) -> None:
+        self._new: OrderedDict[K, None] = OrderedDict()
+        self._others: OrderedDict[K, None] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._new or self._others)
+
+    def __iter__(self) -> Iterator[K]:
+        new, others = iter(self._new), iter(self._others)
+        while some := [*islice(new, _NEW_ONES), *islice(others, 1)]:
+            yield from some
+
+    def add(self, key: K) -> None:
+        self._new[key] = None
+
+    def discard(self, key: K) -> None:
+        self._new.pop(key, None)
+        self._others.pop(key, None)
+
+    def note(self, key: K) -> None:
+        """Note that *key* has had a turn."""
+        self.discard(key)
+        self._others[key] = None
+
+
 class Rota(Generic[K]):
-    """Whose turns are next, among many: those that had none for longest, or none since they came.
+    """Whose turns are next, among many: mostly those that had none yet, else those that had none for longest.
 
     To tell some of them takes no longer the more there are.
 
@@ -24,13 +54,15 @@ class Rota(Generic[K]):
 
     def __init__(self, group_of: Callable[[K], Hashable]) -> None:
         self._group_of = group_of
-        self._groups: OrderedDict[Hashable, OrderedDict[K, None]] = OrderedDict()
-        """The keys of each group; whoever had a turn is moved to the end, and so is the group."""
+        self._order: _Line[Hashable] = _Line()
+        """The groups."""
+        self._lines: dict[Hashable, _Line[K]] = {}
+        """The keys of each group."""
         self._known: dict[K, Hashable] = {}
         """The group of each key."""
 
     def keep(self, keys: Collection[K]) -> None:
-        """Let *keys* take turns, and nobody else; new ones come first, in no order."""
+        """Let *keys* take turns, and nobody else; the order of new ones is left to chance."""
         for key in self._known.keys() - keys:
             self.discard(key)
         coming = [key for key in keys if self._known.get(key, _NOBODY) != self._group_of(key)]
@@ -39,37 +71,37 @@ class Rota(Generic[K]):
             self.add(key)
 
     def add(self, key: K) -> None:
-        """Let *key* take turns, the first ones if it is new."""
+        """Let *key* take turns, if it does not yet."""
         group = self._group_of(key)
         if self._known.get(key, _NOBODY) == group:
             return
         self.discard(key)
         self._known[key] = group
-        if group not in self._groups:
-            self._groups[group] = OrderedDict()
-            self._groups.move_to_end(group, last=False)
-        self._groups[group][key] = None
-        self._groups[group].move_to_end(key, last=False)
+        if group not in self._lines:
+            self._lines[group] = _Line()
+            self._order.add(group)
+        self._lines[group].add(key)
 
     def discard(self, key: K) -> None:
         """Let *key* take no more turns."""
         group = self._known.pop(key, _NOBODY)
         if group is _NOBODY:
             return
-        del self._groups[group][key]
-        if not self._groups[group]:
-            del self._groups[group]
+        self._lines[group].discard(key)
+        if not self._lines[group]:
+            del self._lines[group]
+            self._order.discard(group)
 
     def first(self, most: int) -> list[K]:
         """Return the keys whose turns are next, at most so many: one of each group, then another one of each."""
-        return list(islice(_in_turns(islice(self._groups.values(), most)), most))
+        return list(islice(_in_turns(self._lines[group] for group in islice(self._order, most)), most))
 
     def note(self, keys: Iterable[K]) -> None:
         """Note that these have had their turns, in this order."""
         for key in keys:
             group = self._known[key]
-            self._groups[group].move_to_end(key)
-            self._groups.move_to_end(group)
+            self._lines[group].note(key)
+            self._order.note(group)
 
 
 def _in_turns(groups: Iterable[Iterable[K]]) -> Iterator[K]:

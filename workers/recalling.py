@@ -136,8 +136,8 @@ class Recall:
     async def _choose(self) -> Mapping[int, tuple[str, Route, int]]:
         """Return of which subscriptions to recall how many, to which queue.
 
-        Those of one host share its room, and tenants and their subscriptions the room of the lane. Whoever got nothing
-        has had a turn, too, as the next ones may have other hosts, but the next turn before those who got something.
+        Those of one host share its room, and tenants and their subscriptions the room of the lane. Whoever gets nothing
+        has had a turn, too: the next ones may have other hosts.
         """
         keys = self._rota.first(_SUBSCRIPTIONS)
         tenants = {key: self._surplus[key].tenants for key in keys}

@@ -74,6 +74,16 @@ def test_groups_take_turns_and_those_that_are_through_leave_theirs_to_the_others
     assert len(set(rota.first(9))) == 6
 
 
+def test_those_that_had_a_turn_have_others_although_new_ones_come_all_the_time():
+    rota, served = rota_of(["a1", "a2"]), Counter()
+    for turn in range(20):
+        served.update(serve(rota, 4))
+        for number in range(4):
+            rota.add(f"anew{turn}.{number}")
+    assert min(served["a1"], served["a2"]) >= 2
+    assert {f"anew{turn}.{number}" for turn in range(10) for number in range(4)} <= set(served), "the oldest first"
+
+
 def test_whoever_is_not_kept_or_is_discarded_has_no_turns():
     rota = rota_of(["a1", "a2", "b1"])
     rota.discard("a1")
