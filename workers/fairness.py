@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 _NEW_ONES = 3
-"""How many new ones have turns before one of the others has: these have some even if new ones come all the time."""
+"""How many new ones have turns before one of the others has, so that these have some even if new ones keep coming."""
 _NOBODY = object()
 """The group of a key that takes no turns."""
 
 
 class _Line(Generic[K]):
-    """Who comes next: new ones as they came, and every fourth time whoever had the last turn longest ago."""
+    """Who comes next: new ones in the order in which they came, and after three turns of new ones another one."""
 
     def __init__(self) -> None:
         self._new: OrderedDict[K, None] = OrderedDict()
         self._others: OrderedDict[K, None] = OrderedDict()
+        """Whoever had the last turn longest ago is the first one."""
+        self._in_a_row = 0
+        """How many new ones have had turns since one of the others had."""
 
     def __bool__(self) -> bool:
         return bool(self._new or self._others)
 
     def __iter__(self) -> Iterator[K]:
-        new, others = iter(self._new), iter(self._others)
-        while some := [*islice(new, _NEW_ONES), *islice(others, 1)]:
+        new, others, turns = iter(self._new), iter(self._others), max(0, _NEW_ONES - self._in_a_row)
+        while (some := [*islice(new, turns), *islice(others, 1)]) or turns < _NEW_ONES:
             yield from some
+            turns = _NEW_ONES
 
     def add(self, key: K) -> None:
         self._new[key] = None
@@ -39,8 +44,13 @@ class _Line(Generic[K]):
 
     def note(self, key: K) -> None:
         """Note that *key* has had a turn."""
+        self._in_a_row = self._in_a_row + 1 if key in self._new else 0
         self.discard(key)
         self._others[key] = None
+
+    def pass_over(self, key: K) -> None:
+        """Let those come first that are new like *key*, or that are not either."""
+        (self._new if key in self._new else self._others).move_to_end(key)
 
 
 class Rota(Generic[K]):
@@ -103,6 +113,13 @@ class Rota(Generic[K]):
             self._lines[group].note(key)
             self._order.note(group)
 
+    def pass_over(self, keys: Iterable[K]) -> None:
+        """Let others come first before these, who could not take their turns."""
+        for key in keys:
+            group = self._known[key]
+            self._lines[group].pass_over(key)
+            self._order.pass_over(group)
+
 
 def _in_turns(groups: Iterable[Iterable[K]]) -> Iterator[K]:
     """Yield one of each group, then another one of each, until there are no more."""
@@ -114,6 +131,20 @@ def _in_turns(groups: Iterable[Iterable[K]]) -> Iterator[K]:
             left.popleft()
         else:
             left.rotate(-1)
+
+
+async def find_next(
+    find: Callable[[int, int], Awaitable[dict[int, V]]], seen: int, *, most: int
+) -> tuple[dict[int, V], int]:
+    """Return the next ones by their ids, at most so many, and after which to go on; the last is followed by the first.
+
+    *find* is given the id after which to begin, and how many there may be. *seen* is that one; 0: from the beginning.
+    """
+    found = last = await find(seen, most)
+    if seen and len(found) < most:
+        last = await find(0, most - len(found))
+        found = found | last
+    return found, max(last, default=0) if len(found) == most else 0
 
 
 def divide(wanted: Sequence[int], most: int) -> list[int]:

@@ -14,7 +14,9 @@ from workers.sweeping import Rows, Step, Sweeper
 _TICK = 0.25
 _UNHURRIED, _SELDOM = 5.0, 30.0
 _LIMIT = 500
-"""How many leases one sweep ends."""
+"""How many leases one sweep ends, and how many deliveries of a subscription it recalls."""
+_SUBSCRIPTIONS = 20
+"""Of how many subscriptions it does."""
 
 
 class LeaseKeeper(Sweeper):
@@ -31,6 +33,8 @@ class LeaseKeeper(Sweeper):
         self._leases = leases
         self._surplus = surplus
         self._lapsed = Rows("end_lapsed")
+        self._seen = 0
+        """The last subscription that was looked at, if there may be more after it; else 0."""
         step = partial(Step, pause=_TICK)
         super().__init__(
             step("end_lapsed", self.end_lapsed, full=_LIMIT),
@@ -50,12 +54,14 @@ class LeaseKeeper(Sweeper):
         return lapsed.looked
 
     async def recall(self) -> int:
-        """Let deliveries be leased that were held back when they were recorded; return how many."""
-        found = await self._surplus.find([LEASED], limit=_LIMIT)
+        """Let deliveries be leased that were held back; return how many, or `_LIMIT` if there may be more."""
+        found = await self._surplus.find([LEASED], limit=_SUBSCRIPTIONS, after_id=self._seen)
+        is_full = len(found) == _SUBSCRIPTIONS
+        self._seen = max(found) if is_full else 0
         if not found:
             return 0
-        each = -(-_LIMIT // len(found))
-        return len((await self._surplus.recall(dict.fromkeys(found, each))).due_attempts)
+        recalled = len((await self._surplus.recall(dict.fromkeys(found, _LIMIT))).due_attempts)
+        return _LIMIT if is_full else recalled
 
     async def forget(self) -> int:
         """Forget leases that ended long ago; return how many."""

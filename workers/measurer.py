@@ -29,10 +29,13 @@ from broker.store.postgres.measuring import Lease, measuring
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.topology import queues_of
 from broker.transport import Hazard, Transport
+from workers.spacing import Spacing
 
 _TICK = timedelta(seconds=5)
 _SELDOM = 6
 """Every how many ticks it looks for what changes seldom."""
+_TIMES, _MOST_SECONDS = 4, 30.0
+"""For how many times as long as it took there is no other measurement, and for how many seconds at most."""
 _NAMED = 10
 """How many subscriptions have a series of their own: with most dead deliveries, or that wait longest to be leased."""
 _GLANCE = timedelta(seconds=2)
@@ -84,15 +87,17 @@ class Measurer:
             await _pause(stopping)
 
     async def _measure_repeatedly(self, lease: Lease, stopping: asyncio.Event) -> None:
-        ticks = 0
+        measured, spacing = 0, Spacing(every=0.0, times=_TIMES, most=_MOST_SECONDS)
         while not stopping.is_set():
             await lease.keep()
-            for measure in (self.measure_books, self.measure_queues, self.measure_deliveries):
-                await _try(measure)
-            if ticks % _SELDOM == 0:
-                for measure in (self.measure_dead, self.measure_partitions, self.look_for_hazards):
-                    await _try(measure)
-            ticks += 1
+            if spacing.is_due:
+                with spacing.looking():
+                    for measure in (self.measure_books, self.measure_queues, self.measure_deliveries):
+                        await _try(measure)
+                    if measured % _SELDOM == 0:
+                        for measure in (self.measure_dead, self.measure_partitions, self.look_for_hazards):
+                            await _try(measure)
+                measured += 1
             await _pause(stopping)
 
     async def measure_books(self) -> None:

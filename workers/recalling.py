@@ -16,20 +16,21 @@ from broker.store.deliveries.surplus import Route, SurplusStore
 from broker.topology import ATTEMPT, SLOW_ATTEMPT, app_of, attempt_queue
 from broker.transport import Transport
 from workers.dispatch import dispatch
-from workers.fairness import Rota, divide, divide_by
+from workers.fairness import Rota, divide, divide_by, find_next
 from workers.lanes import FastLane
 from workers.places import Places
 from workers.routes import Routes
+from workers.spacing import Spacing
 
 _LOOK_EVERY = 0.1
 _RECALL_EVERY, _RECALL_AGAIN = 0.2, 0.05
 """Seconds between looks for places, the latter if there were some at the last look."""
-_FIND_EVERY, _FIND_TIMES = 0.4, 10
-"""Seconds after which the store is asked again which subscriptions have surplus, as recorders and others note it, too,
-and for how many times as long as it took to find them out."""
+_FIND_EVERY, _FIND_TIMES, _FIND_WITHIN = 0.4, 10, 2.0
+"""Seconds after which the store is asked again which subscriptions have surplus, as recorders and others note it, too;
+for how many times as long as it took to find them out it is not, but for how many seconds at most."""
 _MOST = 20_000
 """How many subscriptions take turns at most; then the next ones do."""
-_FRESH = 5.0
+_FRESH = 30.0
 """Seconds for which the route of a subscription with surplus is believed."""
 _SUBSCRIPTIONS = 500
 """How many subscriptions are looked at at a time."""
@@ -71,7 +72,7 @@ class Recall:
         self._surplus: dict[int, Contender] = {}
         """The subscriptions that take turns."""
         self._rota = Rota[int](lambda key: self._surplus[key].tenants)
-        self._find_at = float("-inf")
+        self._finding = Spacing(every=_FIND_EVERY, times=_FIND_TIMES, most=_FIND_WITHIN)
         self._seen = 0
         """The last subscription that takes turns, if there may be more after it; else 0."""
 
@@ -107,6 +108,7 @@ class Recall:
         await self._find()
         chosen = await self._choose()
         if not chosen:
+            self._finding.hurry()
             return 0
         recalled = await self._store.recall({key: limit for key, (_, _, limit) in chosen.items()})
         for subscription_id in recalled.done:
@@ -122,22 +124,22 @@ class Recall:
 
     async def _find(self) -> None:
         """Find out who takes turns now."""
-        clock = asyncio.get_running_loop().time
-        began = clock()
-        if began >= self._find_at:
-            self._surplus = await self._store.find(self._apps, limit=_MOST, after_id=self._seen)
-            self._seen = max(self._surplus) if len(self._surplus) == _MOST else 0
-            self._rota.keep(self._surplus)
-            self._find_at = clock() + max(_FIND_EVERY, _FIND_TIMES * (clock() - began))
+        if self._finding.is_due:
+            with self._finding.looking():
+                self._surplus, self._seen = await find_next(self._find_after, self._seen, most=_MOST)
+                self._rota.keep(self._surplus)
         for key, contender in self._places.take_surplus().items():
             self._surplus.setdefault(key, contender)
             self._rota.add(key)
 
+    async def _find_after(self, after_id: int, limit: int) -> dict[int, Contender]:
+        return await self._store.find(self._apps, limit=limit, after_id=after_id)
+
     async def _choose(self) -> Mapping[int, tuple[str, Route, int]]:
         """Return of which subscriptions to recall how many, to which queue.
 
-        Those of one host share its room, and tenants and their subscriptions the room of the lane. Whoever gets nothing
-        has had a turn, too: the next ones may have other hosts.
+        Those of one host share its room, and tenants and their subscriptions the room of the lane. Those that get none
+        of a host are passed over: the next ones may have other hosts.
         """
         keys = self._rota.first(_SUBSCRIPTIONS)
         tenants = {key: self._surplus[key].tenants for key in keys}
@@ -161,7 +163,7 @@ class Recall:
             for key, limit in divide_by(wanted, tenants.__getitem__, self._places.spare(queue)).items()
             if limit
         }
-        self._rota.note(key for key in keys if key not in chosen)
+        self._rota.pass_over(key for key in keys if not limits[key])
         self._rota.note(chosen)
         return chosen
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Hashable, Sequence
 from datetime import timedelta
 from itertools import chain
@@ -11,8 +10,9 @@ from broker.deliveries import DueAttempt
 from broker.errors import StoreTimeout
 from broker.store.deliveries.contenders import Contender
 from broker.store.deliveries.deliveries import DeliveryStore
-from workers.fairness import Rota
+from workers.fairness import Rota, find_next
 from workers.headroom import Headroom
+from workers.spacing import Spacing
 
 _FIND_EVERY, _FIND_TIMES = 0.5, 10
 """Seconds for which it is believed which subscriptions have deliveries that are due, while these are too many, and
@@ -49,7 +49,7 @@ class Releases:
         """Whose deliveries are due, if there are too many."""
         self._rotas: dict[str, Rota[int]] = {}
         """Those of each app."""
-        self._find_at = float("-inf")
+        self._finding = Spacing(every=_FIND_EVERY, times=_FIND_TIMES)
         self._in_turns = False
         self._subscriptions = subscriptions
         self._seen = 0
@@ -82,11 +82,9 @@ class Releases:
         return due_attempts, more
 
     async def _release_in_turns(self, limit: int) -> tuple[Sequence[DueAttempt], bool]:
-        clock = asyncio.get_running_loop().time
-        began = clock()
-        if began > self._find_at:
-            await self._find()
-            self._find_at = clock() + max(_FIND_EVERY, _FIND_TIMES * (clock() - began))
+        if self._finding.is_due:
+            with self._finding.looking():
+                await self._find()
         self._in_turns = bool(self._due)
         next_ones = chain.from_iterable(rota.first(limit) for rota in self._rotas.values())
         divided = await self._headroom.divide(dict.fromkeys(next_ones, limit), self._due, most=limit)
@@ -102,14 +100,16 @@ class Releases:
 
     async def _find(self) -> None:
         """Find out who takes turns now."""
-        self._due = await self._deliveries.find_due(limit=self._subscriptions, after_id=self._seen)
-        self._seen = max(self._due) if len(self._due) == self._subscriptions else 0
+        self._due, self._seen = await find_next(self._find_after, self._seen, most=self._subscriptions)
         by_app: dict[str, list[int]] = {}
         for key, contender in self._due.items():
             by_app.setdefault(contender.app, []).append(key)
         self._rotas = {app: self._rotas.get(app, Rota(self._tenants)) for app in by_app}
         for app, keys in by_app.items():
             self._rotas[app].keep(set(keys))
+
+    async def _find_after(self, after_id: int, limit: int) -> dict[int, Contender]:
+        return await self._deliveries.find_due(limit=limit, after_id=after_id)
 
     def _tenants(self, key: int) -> Hashable:
         return self._due[key].tenants

@@ -11,7 +11,7 @@ from broker.subscriptions import Subscription
 
 _FRESH = 60.0
 """Seconds for which a route is believed."""
-_REMEMBERED = 20_000
+_REMEMBERED = 50_000
 """How many routes are remembered; those that were noted longest ago are forgotten."""
 
 

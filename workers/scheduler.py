@@ -33,6 +33,7 @@ from workers.dispatch import dispatch
 from workers.events import EventTeller
 from workers.headroom import Headroom
 from workers.releasing import Releases
+from workers.spacing import Spacing
 from workers.sweeping import Rows, Step
 
 _TICK = timedelta(seconds=0.25)
@@ -47,6 +48,9 @@ _COUNTED = 100_000
 """How many overdue deliveries are counted, of each queue."""
 _SIGNALS = 100
 """How many scheduled signals one sweep takes: their payloads come along."""
+_TIMES, _MOST_SECONDS = 10, 5.0
+"""For how many times as long as it took to find that nothing that waits may go it is not looked again, and for how many
+seconds at most."""
 _DELTAS = 10_000
 """How many changes of the books are folded at a time."""
 _WORK = {
@@ -99,6 +103,7 @@ class Scheduler:
         self._outcomes = Streak()
         self._headroom = Headroom(transport, timeout=settings.confirm_timeout)
         self._releases = Releases(deliveries, self._headroom, rescue_after=settings.rescue_after)
+        self._finding = Spacing(every=0.0, times=_TIMES, most=_MOST_SECONDS)
         self._unfinished: dict[int, int] = {}
         """How far wide signals were recorded at the last look."""
         self._more_due = False
@@ -212,8 +217,16 @@ class Scheduler:
         return len(due_attempts)
 
     async def release_waiting(self) -> int:
-        """Publish waiting deliveries that may go, and schedule or end the others; return how many these are."""
-        found = await self._pausing.find()
+        """Publish waiting deliveries that may go, and schedule or end the others; return how many these are.
+
+        That none may go, as very many are paused for instance, is not found out again and again.
+        """
+        if not self._finding.is_due:
+            return 0
+        with self._finding.looking():
+            found = await self._pausing.find()
+        if found:
+            self._finding.hurry()
         limits = await self._headroom.divide(dict.fromkeys(found, _LIMIT), found, most=_LIMIT)
         swept = await self._pausing.sweep(limits, rescue_after=self._settings.rescue_after)
         self._headroom.note(due.queue for due in swept.due_attempts)

@@ -4,7 +4,7 @@
 -- At most :limit subscriptions whose deliveries wait for reservations that can be given out now: for the next :horizon
 -- seconds, or because the limit was changed, or removed. If there are more, tenants take turns, in any
 -- order. Those for the workers of :without_apps ('': of no app) are left out. (OFFSET 0 makes it a look-up for each gate that
--- says so, whatever the statistics say of the others.)
+-- says so, whatever the statistics say of subscriptions.)
 SELECT g.subscription_id, g.slot_at, s.max_per_second, app_of(s.kind, s.address) AS app, t.tenants, now() AS now
 FROM (SELECT * FROM gates WHERE rate_waiting OFFSET 0) AS g
 CROSS JOIN LATERAL (SELECT * FROM subscriptions WHERE id = g.subscription_id OFFSET 0) AS s

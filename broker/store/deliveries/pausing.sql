@@ -25,7 +25,7 @@ RETURNING s.*, f.was_paused, f.was_disabled_because;
 -- name: find_waiting
 -- At most :limit subscriptions that may have waiting deliveries to go on, with their apps and tenants. If there are more,
 -- tenants take turns, in any order. (OFFSET 0 makes it a look-up for each gate that says so, whatever the statistics say of
--- the others.)
+-- subscriptions.)
 SELECT g.subscription_id, app_of(s.kind, s.address) AS app, t.tenants
 FROM (SELECT * FROM gates WHERE held UNION ALL SELECT * FROM gates WHERE recalling AND NOT held) AS g
 CROSS JOIN LATERAL (SELECT * FROM subscriptions WHERE id = g.subscription_id OFFSET 0) AS s

@@ -30,7 +30,7 @@ WHERE d.signal_id = p.signal_id AND d.subscription_id = p.subscription_id
 
 -- name: find
 -- At most :limit subscriptions after :after_id that may have surplus deliveries for the workers of :apps ('': of no app), with
--- their tenants. (OFFSET 0 makes it a look-up for each gate that says so, whatever the statistics say of the others.)
+-- their tenants. (OFFSET 0 makes it a look-up for each gate that says so, whatever the statistics say of subscriptions.)
 SELECT g.subscription_id, belongs_to(s.tenant_id, s.owner_tenants) AS tenants, app_of(s.kind, s.address) AS app
 FROM (
     SELECT subscription_id FROM gates WHERE surplus AND subscription_id > :after_id::bigint ORDER BY subscription_id OFFSET 0

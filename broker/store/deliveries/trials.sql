@@ -3,7 +3,7 @@
 -- name: find
 -- At most :limit circuits that deliveries may be waiting for and that have closed, or whose targets may be tried again: those
 -- that have waited longest, with their subscriptions. A target that a delivery was let go to try is left to that one for
--- :patience seconds. (OFFSET 0 makes it a look-up for each of them, whatever the statistics say of the others.)
+-- :patience seconds. (OFFSET 0 makes it a look-up for each of them, whatever the statistics say of subscriptions.)
 SELECT c.subscription_id, c.address, c.retry_at IS NULL AS closed, s.subscription
 FROM (
     SELECT * FROM circuits
