@@ -12,6 +12,7 @@ import pytest
 from broker.messages import decode_signal
 from broker.settings import Settings
 from broker.store.administration.sessions import SessionStore
+from broker.store.deliveries.contenders import Contender
 from broker.store.deliveries.deliveries import DeliveryStore
 from broker.store.deliveries.expiring import ExpiringStore
 from broker.store.deliveries.ordering import OrderingStore
@@ -152,6 +153,24 @@ async def test_steps_are_taken_when_there_is_something_to_do_or_that_cannot_be_t
     await database.execute("ALTER TABLE circuits RENAME TO c")
     await scheduler.sweep(asyncio.Event())
     assert {"release_waiting", "advance"} < set(taken)
+
+
+@pytest.mark.parametrize(("found", "looks"), [({}, 1), ({10**6: Contender("", None)}, 5)], ids=["nothing", "some"])
+async def test_that_nothing_that_waits_may_go_is_not_found_out_again_at_once_if_it_took_long(
+    scheduler, monkeypatch, found, looks
+):
+    looked = 0
+
+    async def find(_):
+        nonlocal looked
+        looked += 1
+        await asyncio.sleep(0.1)
+        return found
+
+    monkeypatch.setattr(PausingStore, "find", find)
+    for _ in range(5):
+        await scheduler.release_waiting()
+    assert looked == looks
 
 
 async def test_a_step_that_has_failed_is_taken_until_it_succeeds_though_there_is_nothing_to_do(
