@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar, cast
 
 T = TypeVar("T")
@@ -44,19 +44,17 @@ class Turns(Generic[T]):
                 return False
             return True
 
-        while (item := self._pop(self._groups, (), asked, refused)) is not None:
+        while (item := self._pop(self._groups, (), asked)) is not None:
             yield item
 
-    def _pop(self, groups: _Groups, path: Path, admits: Callable[[Path], bool], refused: Collection[Path]) -> T | None:
+    def _pop(self, groups: _Groups, path: Path, admits: Callable[[Path], bool]) -> T | None:
         is_asked = not path
         for key, group in groups.items():
             inner = (*path, key)
-            if inner in refused:
-                continue
             if isinstance(group, deque):
                 item = cast(T, group.popleft()) if admits(inner) else None
             else:
-                item = self._pop(cast(_Groups, group), inner, admits, refused)
+                item = self._pop(cast(_Groups, group), inner, admits)
             if item is not None:
                 if group:
                     groups.move_to_end(key)

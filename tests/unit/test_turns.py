@@ -47,11 +47,17 @@ def test_items_can_be_removed():
     assert drain(turns) == ["y.b1"]
 
 
-def test_groups_that_are_refused_are_asked_once_however_many_items_others_have():
-    turns, asked = Turns(), []
+def crowd():
+    """Return a hundred items in groups of their own, and a hundred in one group."""
+    turns = Turns()
     for number in range(100):
         turns.add(("x", number), f"x{number}")
         turns.add(("y", "one"), f"y{number}")
+    return turns
+
+
+def test_groups_that_are_refused_are_asked_once_however_many_items_others_have():
+    turns, asked = crowd(), []
 
     def admits(path):
         asked.append(path)
@@ -62,10 +68,7 @@ def test_groups_that_are_refused_are_asked_once_however_many_items_others_have()
 
 
 def test_an_outer_group_that_is_refused_is_passed_over_as_a_whole():
-    turns, asked = Turns(), []
-    for number in range(100):
-        turns.add(("x", number), f"x{number}")
-        turns.add(("y", "one"), f"y{number}")
+    turns, asked = crowd(), []
 
     def admits(path):
         asked.append(path)
