@@ -407,3 +407,24 @@ async def test_a_host_that_takes_many_has_all_of_them_recalled_that_may_wait():
     assert attempts.room(host) == 400, "1500 a second get places, and half of the waiting room may be used"
     await attempts.ask(host, 300)
     assert attempts.room(host) > 0, "and more while those wait"
+
+
+async def test_many_that_wait_for_a_host_are_not_all_looked_at_whenever_a_place_is_free(monkeypatch):
+    attempts = Attempts(waiting=1000)
+    for number in range(400):
+        await attempts.ask(at("crowded", number))
+    looked, room = 0, Places._room  # noqa: SLF001  (what takes long)
+
+    def count(*arguments):
+        nonlocal looked
+        looked += 1
+        return room(*arguments)
+
+    monkeypatch.setattr(Places, "_room", count)
+    before = len(attempts.held)
+    for place in attempts.held[:5]:
+        await attempts.end(place.route, called=0.001)
+    assert len(attempts.held) >= before - 5
+    assert looked < 50, "those that are alike are refused together"
+    for task in attempts.tasks:
+        task.cancel()
