@@ -22,7 +22,7 @@ class _Line(Generic[K]):
     def __init__(self) -> None:
         self._new: OrderedDict[K, None] = OrderedDict()
         self._others: OrderedDict[K, None] = OrderedDict()
-        """Whoever had the last turn longest ago is the first one."""
+        """Keys that have had turns, the least recently served one first."""
         self._in_a_row = 0
         """How many new ones have had turns since one of the others had."""
 
@@ -72,7 +72,7 @@ class Rota(Generic[K]):
         """The group of each key."""
 
     def keep(self, keys: Collection[K]) -> None:
-        """Let *keys* take turns, and nobody else; the order of new ones is left to chance."""
+        """Let only *keys* take turns; new ones are added in random order."""
         for key in self._known.keys() - keys:
             self.discard(key)
         coming = [key for key in keys if self._known.get(key, _NOBODY) != self._group_of(key)]

@@ -136,7 +136,7 @@ def test_a_key_whose_group_has_changed_takes_turns_with_the_new_one():
     assert rota.first(9)[::2] in (["two", "three"], ["one", "three"])
     rota.note(["one"])
     rota.keep(groups)
-    assert rota.first(1) == ["two"], "nobody is new any more"
+    assert rota.first(1) == ["two"], "`three` and `one` have had turns"
 
 
 def test_the_next_ones_are_told_without_looking_at_the_others():

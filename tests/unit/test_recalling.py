@@ -79,7 +79,7 @@ async def test_all_have_their_turns_before_most_have_a_second_one():
     assert store.recalled.count(99) == 27, "tenants take turns"
     counts = [store.recalled.count(number) for number in range(1, 21)]
     assert min(counts) == 1, counts
-    assert counts.count(1) >= 13, "one in four turns was that of somebody who had one"
+    assert counts.count(1) >= 13, "one turn in four goes to a subscription that has had one"
 
 
 async def test_many_whose_hosts_have_no_room_do_not_use_up_the_turns_of_others():
