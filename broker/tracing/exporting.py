@@ -47,20 +47,20 @@ NoteDropped = Callable[[Dropping, int], None]
 
 
 class LastWords(logging.Handler):
-    """What OpenTelemetry logged last, in any thread: why a batch was not taken, of which it returns nothing."""
+    """What OpenTelemetry logged last in each thread: why a batch was not taken, of which it returns nothing."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self._text = ""
+        self._of_thread = threading.local()
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the record's message."""
-        self._text = record.getMessage()
+        self._of_thread.text = record.getMessage()
 
     def take(self) -> str:
-        """Return what was said, once; an empty text for nothing."""
-        text, self._text = self._text, ""
-        return text
+        """Return what was said in this thread, once; an empty text for nothing."""
+        text, self._of_thread.text = getattr(self._of_thread, "text", ""), ""
+        return str(text)
 
 
 def _address(endpoint: str) -> str:
@@ -78,7 +78,8 @@ def _in_line(words: str) -> str:
 class Exporter:
     """Exports by *exporter*; tells once that the collector cannot be reached, and once that it can be again.
 
-    *note_dropped* is called in its thread. *said* has what OpenTelemetry said of the failure, if it said anything.
+    Several threads may export at once. *note_dropped* is called in theirs. *said* has what OpenTelemetry said of the
+    failure, if it said anything.
     """
 
     def __init__(self, exporter: Any, note_dropped: NoteDropped, said: LastWords | None = None) -> None:
@@ -87,6 +88,7 @@ class Exporter:
         self._said = said or LastWords()
         self._address = _address(str(getattr(exporter, "_endpoint", "")))
         self._fails = self._ended = False
+        self._telling = threading.Lock()
 
     def export(self, spans: Any) -> Any:
         """Export *spans*, as OpenTelemetry asks an exporter to."""
@@ -114,13 +116,13 @@ class Exporter:
         return bool(self._exporter.force_flush(timeout_millis))
 
     def _note(self, error: str | None) -> None:
-        fails = error is not None
-        if error is not None and not self._fails and not self._ended:
-            hint = "the collector does not take spans; they are dropped meanwhile"
-            log.warning("tracing.failed", address=self._address, error=_in_line(error), hint=hint)
-        elif self._fails and not fails:
-            log.info("tracing.recovered")
-        self._fails = fails
+        with self._telling:
+            failed, self._fails = self._fails, error is not None
+            if error is not None and not failed and not self._ended:
+                hint = "the collector does not take spans; they are dropped meanwhile"
+                log.warning("tracing.failed", address=self._address, error=_in_line(error), hint=hint)
+            elif error is None and failed:
+                log.info("tracing.recovered")
 
 
 class Queue:

@@ -53,7 +53,8 @@ async def test_an_attempt_under_way_is_left_for_redelivery(environment, webhooks
         assert await interrupt(process, signals.SIGINT, second) == 128 + second
         lines = await logged(process.log, lambda lines: lines[-1]["event"] == "process.stopped")
         left = {line["queue"]: line["left_for_redelivery"] for line in lines if line["event"] == "consumer.stopped"}
-        assert left == {"signals.record": 0, "deliveries.attempt": 1, "deliveries.attempt.slow": 0}
+        assert left.pop("signals.record") <= 1  # the recorder may not have settled what it has published already
+        assert left == {"deliveries.attempt": 1, "deliveries.attempt.slow": 0}
         assert lines[-1]["interrupted"] is True
         await process.start()
         await delivery(client, signal, subscription, "delivered")

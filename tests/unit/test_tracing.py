@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -14,7 +18,7 @@ from structlog.testing import capture_logs
 from broker import metrics
 from broker.metrics import note_dropped_spans
 from broker.tracing import Attempt, TraceContext, Tracer, tracer, tracing
-from broker.tracing.exporting import Exporter, Queue
+from broker.tracing.exporting import Exporter, LastWords, Queue
 from tests.support.traces import set_variables
 
 CONTEXT = TraceContext(f"00-{'a' * 32}-{'b' * 16}-01")
@@ -147,6 +151,32 @@ def test_spans_that_the_collector_refuses_are_counted(result, dropped):
     before = spans_dropped("refused")
     Exporter(Collector(result), note_dropped_spans).export([None] * 7)
     assert spans_dropped("refused") == before + dropped
+
+
+def test_two_threads_whose_spans_are_refused_tell_it_once_and_each_in_its_own_words(monkeypatch):
+    told, both, said = [], threading.Barrier(2), LastWords()
+
+    def tell(_event, *, error, **_fields):
+        told.append(error)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(timeout=0.2)
+
+    class Refusing:
+        def export(self, words):
+            said.emit(logging.makeLogRecord({"msg": words}))
+            both.wait(timeout=10)
+            return SimpleNamespace(name="FAILURE")
+
+    def export(words):
+        exporter.export(words)
+        return said.take()
+
+    monkeypatch.setattr("broker.tracing.exporting.log", SimpleNamespace(warning=tell))
+    exporter = Exporter(Refusing(), note_dropped_spans, said)
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(export, ["first", "second"])) == ["", ""]
+    assert len(told) == 1
+    assert told[0] in {"first", "second"}
 
 
 def test_an_exception_is_told_without_the_values_of_headers(environment):
