@@ -17,6 +17,7 @@ import logging
 import select
 import sys
 import threading
+import time
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
@@ -56,7 +57,7 @@ def configure_logs(settings: Settings, *, without: Collection[str] = ()) -> None
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
-        _add_timestamp,
+        Clock(),
     ]
     rendering: list[structlog.typing.Processor] = (
         [structlog.processors.ExceptionRenderer(_TRACEBACK), structlog.processors.JSONRenderer()]
@@ -163,9 +164,21 @@ class LineBuffer:
         self._file.flush()
 
 
-def _add_timestamp(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    event["timestamp"] = show_moment(datetime.now(UTC))
-    return event
+class Clock:
+    """Adds its moment to each line; a millisecond is written out once, as many lines of a batch have it."""
+
+    def __init__(self) -> None:
+        self._last = -1, ""
+
+    def __call__(self, _logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        """Return *event* with the present moment."""
+        millisecond = time.time_ns() // 1_000_000
+        known, text = self._last
+        if known != millisecond:
+            text = show_moment(datetime.fromtimestamp(millisecond / 1000, UTC))
+            self._last = millisecond, text
+        event["timestamp"] = text
+        return event
 
 
 def _escape_texts(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

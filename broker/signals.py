@@ -106,7 +106,7 @@ class Throw:
             raise InvalidField("/expiresAt", "must be after deliverAt")
         if self.types and len(write_fast(self.types).encode()) > MAX_TYPES_BYTES:
             raise InvalidField("/variables", f"their types and valueInfo come to more than {MAX_TYPES_BYTES} bytes")
-        for pointer, key in self._keys():
+        for pointer, key in () if self.is_fanout else self._keys():  # a fan-out's key is its name
             size = len(key.encode())
             if size > MAX_ROUTING_KEY_BYTES:
                 raise InvalidField(

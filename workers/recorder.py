@@ -122,9 +122,9 @@ class Recorder:
                     if signals[position].id in taken:
                         settlements[position] = _reject(_taken(signals.pop(position)))
         self._proofs.note(filter(None, map(read_proof, messages)))
+        metrics.RECORDED.inc(len(signals))
         now = datetime.now(UTC)
         for signal in signals.values():
-            metrics.RECORDED.inc()
             metrics.RECORD_LAG.observe(max(0.0, (now - signal.created_at).total_seconds()))
             log.info("signal.recorded", signal_id=signal.id, name=signal.throw.name, scope=signal.throw.scope.value)
         return settlements

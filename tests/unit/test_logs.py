@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from broker.logs import LineBuffer, render_line
+from broker.logs import Clock, LineBuffer, render_line
 
 
 @dataclass
@@ -96,6 +96,20 @@ def test_signals_to_which_nothing_happens_leave_the_lines_that_are_wanted(mode, 
     failed = ("delivery.attempted", 2)
     everything = [("signal.accepted", None), ("signal.recorded", None), ("delivery.attempted", 1), failed]
     assert logged == {one: everything if one in whole else [failed] for one in (1, 99, 100, 101, 200)}
+
+
+def test_each_line_has_its_own_moment_cut_off_to_milliseconds(monkeypatch):
+    moments = iter([999, 1_000_000, 1_999_999, 1_764_504_000_123_456_789, 1_764_504_000_123_999_999, 1_000_000])
+    monkeypatch.setattr("time.time_ns", lambda: next(moments))
+    clock = Clock()
+    assert [clock(None, "info", {})["timestamp"] for _ in range(6)] == [
+        "1970-01-01T00:00:00.000Z",
+        "1970-01-01T00:00:00.001Z",
+        "1970-01-01T00:00:00.001Z",
+        "2025-11-30T12:00:00.123Z",
+        "2025-11-30T12:00:00.123Z",
+        "1970-01-01T00:00:00.001Z",
+    ]
 
 
 class Pipe(io.BytesIO):

@@ -14,7 +14,7 @@ import pytest
 
 import broker
 from broker.store.postgres.database import Session
-from broker.store.postgres.statements import Statement, Statements
+from broker.store.postgres.statements import Statement, Statements, sparse
 
 _PACKAGE = Path(broker.__file__).parent
 _AUDIT = "broker.store.administration.audit"
@@ -45,6 +45,15 @@ def test_a_comment_is_no_part_of_a_statement():
 def test_a_parameter_that_is_missing_misspelt_or_too_many_is_an_error(given):
     with pytest.raises(TypeError, match=r"s takes \['a', 'b'\], not"):
         Statement("s", "SELECT :a, :b").arguments(given)
+
+
+@pytest.mark.parametrize("column", [[1, 2], [None, 0], ["", None], [[], None], [None, False]])
+def test_a_column_with_a_value_stays_as_it_is(column):
+    assert sparse(column) is column
+
+
+def test_a_column_of_nulls_is_left_to_unnest():
+    assert sparse([None, None]) == sparse([]) == []
 
 
 def test_a_number_in_the_name_of_a_table_is_filled_in():

@@ -14,7 +14,7 @@ from broker.deliveries import DELETED, DeliveryState, DueAttempt, Outcome, Resul
 from broker.signals import Signal
 from broker.store.exchanges import pack
 from broker.store.postgres.database import Database, Row, Session
-from broker.store.postgres.statements import Statement, Statements
+from broker.store.postgres.statements import Statement, Statements, sparse
 from broker.store.rows import read_signal, read_subscription
 from broker.subscriptions import Subscription
 from broker.targets import Target
@@ -256,8 +256,8 @@ async def end(on: Database | Session, batch: Sequence[Ended]) -> None:
         _Sql.finish,
         **end_columns(batch),
         states=[ended.state.value for ended in batch],
-        pauses=[None if ended.pause is None else ended.pause.total_seconds() for ended in batch],
-        reasons=[_storable(ended.reason) for ended in batch],
+        pauses=sparse([None if ended.pause is None else ended.pause.total_seconds() for ended in batch]),
+        reasons=sparse([_storable(ended.reason) for ended in batch]),
         uncounted=[ended.uncounted for ended in batch],
     )
 
@@ -277,11 +277,11 @@ def end_columns(batch: Sequence[Ended]) -> dict[str, Sequence[object]]:
         "started_at": [ended.started_at for ended in batch],
         "durations": [ended.duration.total_seconds() for ended in batch],
         "outcomes": [ended.result.outcome.value for ended in batch],
-        "statuses": [ended.result.status for ended in batch],
-        "errors": [_storable(ended.result.error) for ended in batch],
-        "excerpts": [_storable(ended.result.excerpt) for ended in batch],
+        "statuses": sparse([ended.result.status for ended in batch]),
+        "errors": sparse([_storable(ended.result.error) for ended in batch]),
+        "excerpts": sparse([_storable(ended.result.excerpt) for ended in batch]),
         "steps_done": [ended.steps_done for ended in batch],
-        "steps": [_encode_steps(ended.steps) if ended.steps else None for ended in batch],
+        "steps": sparse([_encode_steps(ended.steps) if ended.steps else None for ended in batch]),
         "exchanges": [
             pack([step.result.exchange for step in ended.steps] or [ended.result.exchange]) for ended in batch
         ],

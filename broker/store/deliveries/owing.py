@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from broker.deliveries import EXCEEDED, DeliveryState, DueAttempt, Reason
 from broker.signals import Signal
 from broker.store.postgres.database import Session
-from broker.store.postgres.statements import Statement, Statements
+from broker.store.postgres.statements import Statement, Statements, sparse
 from broker.subscriptions import Subscription
 from broker.topology import attempt_queue
 
@@ -70,11 +70,11 @@ async def owe(session: Session, deliveries: Sequence[NewDelivery], *, rescue_aft
         signal_ids=[delivery.signal_id for delivery in deliveries],
         subscription_ids=[delivery.subscription_id for delivery in deliveries],
         states=[delivery.state.value for delivery in deliveries],
-        reasons=[delivery.reason for delivery in deliveries],
-        due_at=[delivery.due_at for delivery in deliveries],
-        ordering_keys=[delivery.ordering_key for delivery in deliveries],
-        apps=[delivery.app for delivery in deliveries],
-        expires_at=[delivery.expires_at for delivery in deliveries],
+        reasons=sparse([delivery.reason for delivery in deliveries]),
+        due_at=sparse([delivery.due_at for delivery in deliveries]),
+        ordering_keys=sparse([delivery.ordering_key for delivery in deliveries]),
+        apps=sparse([delivery.app for delivery in deliveries]),
+        expires_at=sparse([delivery.expires_at for delivery in deliveries]),
         rescue_after=rescue_after.total_seconds(),
     )
     return [

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.resources import files
 from inspect import get_annotations
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from broker.store.postgres import locks
 
@@ -33,6 +33,17 @@ _IDENTIFIER = re.compile(r"\{([a-z_]+)\}")
 _LOCK = re.compile(r"\{locks\.([A-Z_]+)\}")
 _SEQUENCE = re.compile(r"\bnextval\('([^']+)'\)")
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z]\w*)")
+
+
+T = TypeVar("T")
+
+
+def sparse(column: list[T]) -> list[T]:
+    """Return *column* for an ``unnest`` beside longer arrays, which fills it up with NULLs: nothing, if it has no more.
+
+    asyncpg looks twice at each element of an array, and PostgreSQL once more.
+    """
+    return [] if column.count(None) == len(column) else column  # type: ignore[arg-type]
 
 
 class Statement:

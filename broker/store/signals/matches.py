@@ -144,6 +144,9 @@ async def _match(
         pairs += counts[signal.id]
         if matched and (pairs > limits.pairs or perf_counter() - began > limits.seconds):
             break
+        if not counts[signal.id]:
+            matched.append(signal)
+            continue
         result = await matcher.match(signal, candidates.of(signal), turn)
         signal.context.forget()  # a parsed payload takes many times the memory of its text
         owed = len(matching) + len(exceeded) + len(result.matching) + len(result.exceeded)

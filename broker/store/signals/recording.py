@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from broker.deliveries import DELETED, EXPIRED, DeliveryState, DueAttempt, Reason
+from broker.jsontext import write_fast
 from broker.signals import Signal, SignalState
 from broker.store.deliveries import holding, ordering, owing
 from broker.store.deliveries.holding import HasRoom, HeldBack, always, find_held_back, hold_back, is_held_back
 from broker.store.deliveries.ordering import advance_groups, assign_sequence, clear_pending_records, lock_keys
 from broker.store.deliveries.owing import NewDelivery, consume, dead_delivery, owe
 from broker.store.postgres.database import Database, Session
-from broker.store.postgres.statements import Statement, Statements
+from broker.store.postgres.statements import Statement, Statements, sparse
 from broker.store.rows import read_due_attempts
 from broker.store.signals import suspects, wide
 from broker.store.signals.matches import Limits, Matches, Pairs, confirm
@@ -159,7 +160,7 @@ async def record_chunk(
 
 async def _unrecorded(session: Session, batch: Mapping[int, Signal]) -> dict[int, bool]:
     """Return the ids of the signals that are not recorded yet, each with whether it has expired."""
-    expiries = [signal.throw.expires_at for signal in batch.values()]
+    expiries = sparse([signal.throw.expires_at for signal in batch.values()])
     rows = await session.fetch(_Sql.unrecorded, ids=list(batch), expiries=expiries)
     return {row["id"]: row["expired"] for row in rows}
 
@@ -190,7 +191,7 @@ async def _note(session: Session, signals: Sequence[Signal], matched: Pairs) -> 
     for signal, subscription in matched:
         owed[signal.id].append(subscription.id)
     rows = await session.fetch(
-        _Sql.insert_matches, signal_ids=list(owed), subscription_ids=[json.dumps(ids) for ids in owed.values()]
+        _Sql.insert_matches, signal_ids=list(owed), subscription_ids=[write_fast(ids) for ids in owed.values()]
     )
     if len(rows) < len(owed):
         raise Overtaken
@@ -204,22 +205,22 @@ async def _insert(session: Session, signals: Sequence[Signal]) -> None:
         created_at=[signal.created_at for signal in signals],
         names=[throw.name for throw in throws],
         scopes=[throw.scope.value for throw in throws],
-        tenant_ids=[throw.tenant_id for throw in throws],
-        execution_ids=[throw.execution_id for throw in throws],
-        audiences=[None if throw.audience is None else json.dumps(throw.audience) for throw in throws],
+        tenant_ids=sparse([throw.tenant_id for throw in throws]),
+        execution_ids=sparse([throw.execution_id for throw in throws]),
+        audiences=sparse([None if throw.audience is None else json.dumps(throw.audience) for throw in throws]),
         payloads=[throw.payload.decode() for throw in throws],
-        types=[json.dumps(throw.types) for throw in throws],
+        types=[write_fast(throw.types) if throw.types else "{}" for throw in throws],
         sources=[throw.source.value for throw in throws],
-        source_ids=[throw.source_id for throw in throws],
-        token_ids=[throw.token_id for throw in throws],
-        business_keys=[throw.business_key for throw in throws],
-        traceparents=[None if throw.trace is None else throw.trace.traceparent for throw in throws],
-        tracestates=[None if throw.trace is None else throw.trace.tracestate for throw in throws],
-        ordering_keys=[throw.ordering_key for throw in throws],
-        deliver_at=[throw.deliver_at for throw in throws],
-        expires_at=[throw.expires_at for throw in throws],
+        source_ids=sparse([throw.source_id for throw in throws]),
+        token_ids=sparse([throw.token_id for throw in throws]),
+        business_keys=sparse([throw.business_key for throw in throws]),
+        traceparents=sparse([None if throw.trace is None else throw.trace.traceparent for throw in throws]),
+        tracestates=sparse([None if throw.trace is None else throw.trace.tracestate for throw in throws]),
+        ordering_keys=sparse([throw.ordering_key for throw in throws]),
+        deliver_at=sparse([throw.deliver_at for throw in throws]),
+        expires_at=sparse([throw.expires_at for throw in throws]),
         states=[(SignalState.SCHEDULED if signal.is_scheduled else SignalState.RECORDED).value for signal in signals],
-        due_at=[signal.throw.deliver_at if signal.is_scheduled else None for signal in signals],
+        due_at=sparse([signal.throw.deliver_at if signal.is_scheduled else None for signal in signals]),
         hops=[throw.hops for throw in throws],
     )
 

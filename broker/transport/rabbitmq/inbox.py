@@ -30,6 +30,8 @@ CANCEL_TIMEOUT = 30.0
 """A cancellation is answered after all messages that were sent before it, and these may be many and large."""
 SETTLED_PAUSE = 0.25
 """RabbitMQ may miss an ack that is immediately followed by the close of the channel."""
+_PLAIN = frozenset({str, int})
+"""The types of headers that the port has, besides lists of texts."""
 
 log = structlog.get_logger()
 
@@ -374,13 +376,11 @@ class RabbitInbox:
 
 def _known(headers: Mapping[str, Any]) -> dict[str, Header]:
     """Return the *headers* of the types that the port has."""
-    return {name: value for name, value in headers.items() if _is_header(value)}
+    return {name: value for name, value in headers.items() if type(value) in _PLAIN or _is_list(value)}
 
 
-def _is_header(value: object) -> bool:
-    if isinstance(value, list):
-        return all(isinstance(item, str) for item in value)
-    return isinstance(value, str | int) and not isinstance(value, bool)
+def _is_list(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 async def _never_called(message: DeliveredMessage) -> None:

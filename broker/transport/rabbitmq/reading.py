@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import aiormq.connection  # noqa: TID251
 import pamqp.frame
@@ -31,6 +32,7 @@ _DELIVER = struct.pack(">HH", Basic.frame_id, Basic.Deliver.index & 0xFFFF)
 _UNSIGNED = struct.Struct(">I")
 _LONG = struct.Struct(">q")
 _STAMP = struct.Struct(">Q")
+_TEXT = ord("S")
 _MOST_SECONDS = 0xFFFFFFFF
 """Later timestamps may be milliseconds."""
 _UNREAD = 0b11
@@ -38,6 +40,8 @@ _UNREAD = 0b11
 
 Read = tuple[int, int, Frame | ContentHeader | ContentBody | object]
 """A frame: how many bytes it has, its channel, and what it says."""
+_Reading = Callable[[bytes, int], tuple[object, int]]
+"""Reads what begins at a place; returns it, and where the next one begins."""
 
 
 def read_quickly() -> None:
@@ -119,15 +123,20 @@ def _read_header(payload: bytes) -> ContentHeader | None:
         at = _CONTENT.size
         if flags & _UNREAD:
             return None
-        for flag, name, read in _PROPERTIES:
-            if flags & flag:
-                value, at = read(payload, at)
-                setattr(properties, name, value)
+        for name, read in _properties(flags):
+            value, at = read(payload, at)
+            setattr(properties, name, value)
     except (ValueError, LookupError, struct.error, OverflowError):
         return None
-    header = ContentHeader(weight, size, properties)
-    header.class_id = class_id
+    header = ContentHeader.__new__(ContentHeader)
+    header.class_id, header.weight, header.body_size, header.properties = class_id, weight, size, properties
     return header
+
+
+@lru_cache(maxsize=256)
+def _properties(flags: int) -> list[tuple[str, _Reading]]:
+    """Return the properties that are there, in their order, with what reads them."""
+    return [(name, read) for flag, name, read in _PROPERTIES if flags & flag]
 
 
 def _short(data: bytes, at: int) -> tuple[str, int]:
@@ -153,8 +162,15 @@ def _table(data: bytes, at: int) -> tuple[dict[str, FieldValue], int]:
     end = at + size
     table: dict[str, FieldValue] = {}
     while at < end:
-        name, at = _short(data, at)
-        table[name], at = _value(data, at)
+        begin = at + 1
+        at = begin + data[at]
+        name = data[begin:at].decode()
+        if data[at] == _TEXT:  # as most are: it takes a third of the time without calls
+            begin = at + 5
+            at = begin + _UNSIGNED.unpack_from(data, at + 1)[0]
+            table[name] = data[begin:at].decode()
+        else:
+            table[name], at = _value(data, at)
     if at != end:
         raise ValueError(at)
     return table, at
@@ -184,7 +200,6 @@ def _value(data: bytes, at: int) -> tuple[FieldValue, int]:
     return items, end
 
 
-_Reading = Callable[[bytes, int], tuple[object, int]]
 _BY_TYPE: dict[str, _Reading] = {"shortstr": _short, "octet": _octet, "timestamp": _stamp, "table": _table}
 _PROPERTIES: list[tuple[int, str, _Reading]] = [
     (Basic.Properties.flags[name], name, _BY_TYPE[Basic.Properties.amqp_type(name)])
