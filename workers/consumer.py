@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +23,8 @@ HOLD = timedelta(minutes=2)
 """How long a message whose handling fails is kept unsettled; RabbitMQ closes the channel after half an hour."""
 PAUSE = timedelta(seconds=0.5)
 """The pause before a message that failed alone is tried again; later pauses are longer."""
+_SOON = 0.1
+"""For how many seconds a small batch keeps others from being taken; most take some milliseconds."""
 _ROOM = 20
 """How many messages that may be poison are set aside at most."""
 
@@ -46,6 +49,9 @@ class Consumer:
     No message is poison because the store or the transport is unavailable: it is tried again after a pause, and
     returned to the queue after *hold*. One whose handling fails otherwise is tried alone, several times, while the
     others pass; it is poison if it fails each time while others succeed (see `workers.quarantine`).
+
+    While there is no backlog, one batch is under way at a time, as far as it does not take long: what comes meanwhile
+    makes the next one larger, and most of what a batch costs it costs however small it is.
 
     While the store does not take the work of this process, other consumers of the queue get its messages.
 
@@ -85,6 +91,7 @@ class Consumer:
         self._outcomes = outcomes or Streak()
         self._batch = batch
         self._batch_bytes = batch_bytes
+        self._few = batch // 10
         self._most = concurrency + aside
         self._free = asyncio.Semaphore(concurrency)
         self._hold = hold
@@ -93,6 +100,7 @@ class Consumer:
         self._quarantine: Quarantine | None = None
         self._counting: set[asyncio.Task[None]] = set()
         """Those of the tasks that count towards the concurrency."""
+        self._released = asyncio.Event()
 
     async def run(self, stopping: asyncio.Event, *, drain: timedelta) -> None:
         """Consume until *stopping* is set, then finish what is in flight within *drain*, unless this is cancelled."""
@@ -153,12 +161,18 @@ class Consumer:
             self._counting.add(task)
             task.add_done_callback(self._tasks.discard)
             task.add_done_callback(self._release)
+            if len(messages) < self._few:
+                self._released.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_SOON):
+                        await self._released.wait()
 
     def _release(self, task: asyncio.Task[None]) -> None:
         """Let *task* no longer count towards the concurrency."""
         if task in self._counting:
             self._counting.discard(task)
             self._free.release()
+            self._released.set()
 
     async def _drain(self, deadline: timedelta) -> None:
         if self._tasks:
