@@ -13,7 +13,7 @@ import structlog
 from broker import metrics
 from broker.errors import Unavailable
 from broker.streaks import Streak
-from broker.transport import Inbox, Transport, check_parts
+from broker.transport import Inbox, Received, Transport, check_parts
 from workers.batches import Batches
 from workers.quarantine import Quarantine
 from workers.settling import Handler, Settler
@@ -23,8 +23,10 @@ HOLD = timedelta(minutes=2)
 """How long a message whose handling fails is kept unsettled; RabbitMQ closes the channel after half an hour."""
 PAUSE = timedelta(seconds=0.5)
 """The pause before a message that failed alone is tried again; later pauses are longer."""
-_SOON = 0.1
+_SOON = 0.03
 """For how many seconds a small batch keeps others from being taken; most take some milliseconds."""
+_SMALL = 1 / 10
+"""What part of the most messages, and of the most bytes, a small batch has less than: there is no backlog."""
 _ROOM = 20
 """How many messages that may be poison are set aside at most."""
 
@@ -91,7 +93,6 @@ class Consumer:
         self._outcomes = outcomes or Streak()
         self._batch = batch
         self._batch_bytes = batch_bytes
-        self._few = batch // 10
         self._most = concurrency + aside
         self._free = asyncio.Semaphore(concurrency)
         self._hold = hold
@@ -161,11 +162,17 @@ class Consumer:
             self._counting.add(task)
             task.add_done_callback(self._tasks.discard)
             task.add_done_callback(self._release)
-            if len(messages) < self._few:
+            if self._is_small(messages):
                 self._released.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_SOON):
                         await self._released.wait()
+
+    def _is_small(self, messages: Sequence[Received]) -> bool:
+        return (
+            len(messages) < self._batch * _SMALL
+            and sum(len(message.body) for message in messages) < self._batch_bytes * _SMALL
+        )
 
     def _release(self, task: asyncio.Task[None]) -> None:
         """Let *task* no longer count towards the concurrency."""

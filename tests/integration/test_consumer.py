@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from broker import metrics
@@ -38,74 +37,6 @@ async def test_a_call_that_steps_aside_lets_others_pass_but_not_any_number(embed
     await eventually(lambda: begun[-1] == b"short 3")
     stopping.set()
     await running
-
-
-async def publish(transport, *bodies):
-    for body in bodies:
-        await transport.publish(Message(body=body, type="a"), exchange="", routing_key=RECORD, timeout=SOON)
-
-
-async def is_empty(transport):
-    """Return whether no message is in the queue that was not handed out."""
-    return await transport.depth(RECORD, timeout=SOON) == 0
-
-
-@asynccontextmanager
-async def consuming(transport, handle, **limits):
-    stopping = asyncio.Event()
-    running = asyncio.create_task(Consumer(transport, RECORD, handle, **limits).run(stopping, drain=SOON))
-    yield
-    stopping.set()
-    await running
-
-
-async def test_what_comes_while_a_small_batch_is_under_way_makes_the_next_one_larger(embedded, monkeypatch):
-    monkeypatch.setattr("workers.consumer._SOON", 60)
-    begun, over = [], asyncio.Event()
-
-    async def handle(messages):
-        begun.append([message.body for message in messages])
-        await over.wait()
-        return [Settlement.ACK] * len(messages)
-
-    async with consuming(embedded, handle, batch=100, concurrency=3):
-        await publish(embedded, b"1")
-        await eventually(lambda: begun)
-        await publish(embedded, b"2", b"3", b"4")
-        await eventually(lambda: is_empty(embedded))
-        assert begun == [[b"1"]]
-        over.set()
-        await eventually(lambda: begun == [[b"1"], [b"2", b"3", b"4"]])
-
-
-async def test_a_small_batch_that_takes_long_keeps_no_other_one_waiting(embedded):
-    begun, over = [], asyncio.Event()
-
-    async def handle(messages):
-        begun.append([message.body for message in messages])
-        await over.wait()
-        return [Settlement.ACK] * len(messages)
-
-    async with consuming(embedded, handle, batch=100, concurrency=3):
-        for body in (b"1", b"2", b"3"):
-            await publish(embedded, body)
-            await eventually(lambda body=body: begun[-1:] == [[body]])
-        over.set()
-
-
-async def test_a_backlog_is_handled_in_as_many_batches_at_a_time_as_may_be(embedded, monkeypatch):
-    monkeypatch.setattr("workers.consumer._SOON", 60)
-    begun, over = [], asyncio.Event()
-
-    async def handle(messages):
-        begun.append(len(messages))
-        await over.wait()
-        return [Settlement.ACK] * len(messages)
-
-    await publish(embedded, *[b"x"] * 6)
-    async with consuming(embedded, handle, batch=2, concurrency=3):
-        await eventually(lambda: begun == [2, 2, 2])
-        over.set()
 
 
 async def test_the_sizes_of_batches_and_those_that_were_postponed_are_counted(embedded):

@@ -153,30 +153,52 @@ def test_spans_that_the_collector_refuses_are_counted(result, dropped):
     assert spans_dropped("refused") == before + dropped
 
 
-def test_two_threads_whose_spans_are_refused_tell_it_once_and_each_in_its_own_words(monkeypatch):
-    told, both, said = [], threading.Barrier(2), LastWords()
+def failing(begin):
+    """Return an exporter of which nothing is taken; *begin* is called with the spans."""
 
-    def tell(_event, *, error, **_fields):
-        told.append(error)
+    def export(spans):
+        begin(spans)
+        return SimpleNamespace(name="FAILURE")
+
+    return SimpleNamespace(export=export)
+
+
+def test_two_threads_whose_spans_are_refused_tell_it_once(monkeypatch):
+    told, both = [], threading.Barrier(2)
+
+    def tell(event, **_fields):
+        told.append(event)
         with suppress(threading.BrokenBarrierError):
             both.wait(timeout=0.2)
 
-    class Refusing:
-        def export(self, words):
-            said.emit(logging.makeLogRecord({"msg": words}))
-            both.wait(timeout=10)
-            return SimpleNamespace(name="FAILURE")
+    monkeypatch.setattr("broker.tracing.exporting.log", SimpleNamespace(warning=tell))
+    exporter = Exporter(failing(lambda _: both.wait(timeout=10)), note_dropped_spans)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(exporter.export, [[None], [None]]))
+    assert told == ["tracing.failed"]
+
+
+def test_each_thread_tells_what_was_said_in_it():
+    said, first, second = LastWords(), threading.Event(), threading.Event()
+
+    def say(words):
+        if words == "second":
+            first.wait(10)
+        said.emit(logging.makeLogRecord({"msg": words}))
+        (first if words == "first" else second).set()
+        second.wait(10)
 
     def export(words):
-        exporter.export(words)
-        return said.take()
+        exporter = Exporter(failing(say), note_dropped_spans, said)
+        with capture_logs() as lines:
+            exporter.export(words)
+        return [line["error"] for line in lines]
 
-    monkeypatch.setattr("broker.tracing.exporting.log", SimpleNamespace(warning=tell))
-    exporter = Exporter(Refusing(), note_dropped_spans, said)
-    with ThreadPoolExecutor(2) as threads:
-        assert list(threads.map(export, ["first", "second"])) == ["", ""]
-    assert len(told) == 1
-    assert told[0] in {"first", "second"}
+    with ThreadPoolExecutor(1) as other:
+        later = other.submit(say, "second")
+        assert export("first") == ["first"]
+        later.result()
+        assert other.submit(said.take).result() == "second"
 
 
 def test_an_exception_is_told_without_the_values_of_headers(environment):
