@@ -106,7 +106,7 @@ class Throw:
             raise InvalidField("/expiresAt", "must be after deliverAt")
         if self.types and len(write_fast(self.types).encode()) > MAX_TYPES_BYTES:
             raise InvalidField("/variables", f"their types and valueInfo come to more than {MAX_TYPES_BYTES} bytes")
-        for pointer, key in () if self.is_fanout else self._keys():  # a fan-out's key is its name
+        for pointer, key in self._keys():
             size = len(key.encode())
             if size > MAX_ROUTING_KEY_BYTES:
                 raise InvalidField(
@@ -115,6 +115,9 @@ class Throw:
                 )
 
     def _keys(self) -> list[tuple[str, str]]:
+        """Return the routing keys that may be longer than the name, each with what makes it long."""
+        if self.is_fanout:
+            return []
         pointer = "/executionId" if self.execution_id else "/tenantId" if self.tenant_id else "/name"
         return [(pointer, self.routing_key), *(("/name", key) for key in self.carbon_copies)]
 

@@ -156,6 +156,13 @@ async def test_what_is_no_frame_ends_the_connection():
         await read([FIRST, b"\x01\x00\x07\x00\x00\x00\x01x!"])
 
 
+async def test_a_table_that_is_to_be_longer_than_its_frame_is_not_cut_off():
+    data = FIRST + with_header(struct.pack(">HI2scI3s", 1 << 13, 107, b"\x01a", b"S", 100, b"xyz"))
+    frames = await read([data])
+    assert repr([told(*frame) for frame in frames]) == repr(as_pamqp_reads(data))
+    assert frames[1][2].properties.headers is None
+
+
 async def test_a_connection_that_ends_within_a_frame_is_lost():
     reader = asyncio.StreamReader()
     receiver = FrameReader(reader)

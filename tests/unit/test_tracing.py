@@ -178,6 +178,25 @@ def test_two_threads_whose_spans_are_refused_tell_it_once(monkeypatch):
     assert told == ["tracing.failed"]
 
 
+def test_that_the_collector_is_back_is_told_after_that_it_is_away(monkeypatch):
+    told = []
+
+    def tell(event, **_fields):
+        if event == "tracing.failed":
+            back = threads.submit(exporter.export, [None])
+            with suppress(TimeoutError):
+                back.result(timeout=0.2)
+        told.append(event)
+
+    monkeypatch.setattr("broker.tracing.exporting.log", SimpleNamespace(warning=tell, info=tell))
+    results = iter(["FAILURE", "SUCCESS"])
+    collector = SimpleNamespace(export=lambda _: SimpleNamespace(name=next(results)))
+    exporter = Exporter(collector, note_dropped_spans)
+    with ThreadPoolExecutor(1) as threads:
+        exporter.export([None])
+    assert told == ["tracing.failed", "tracing.recovered"]
+
+
 def test_each_thread_tells_what_was_said_in_it():
     said, first, second = LastWords(), threading.Event(), threading.Event()
 

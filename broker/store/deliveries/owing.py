@@ -73,7 +73,7 @@ async def owe(session: Session, deliveries: Sequence[NewDelivery], *, rescue_aft
         reasons=sparse([delivery.reason for delivery in deliveries]),
         due_at=sparse([delivery.due_at for delivery in deliveries]),
         ordering_keys=sparse([delivery.ordering_key for delivery in deliveries]),
-        apps=sparse([delivery.app for delivery in deliveries]),
+        apps=[delivery.app for delivery in deliveries],
         expires_at=sparse([delivery.expires_at for delivery in deliveries]),
         rescue_after=rescue_after.total_seconds(),
     )

@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from importlib.resources import files
 from inspect import get_annotations
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from broker.store.postgres import locks
 
@@ -35,15 +35,12 @@ _SEQUENCE = re.compile(r"\bnextval\('([^']+)'\)")
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z]\w*)")
 
 
-T = TypeVar("T")
-
-
-def sparse(column: list[T]) -> list[T]:
-    """Return *column* for an ``unnest`` beside longer arrays, which fills it up with NULLs: nothing, if it has no more.
+def sparse(column: list[Any]) -> list[Any]:
+    """Return *column*, or no elements if all are None: an ``unnest`` beside longer arrays fills it up with NULLs.
 
     asyncpg looks twice at each element of an array, and PostgreSQL once more.
     """
-    return [] if column.count(None) == len(column) else column  # type: ignore[arg-type]
+    return [] if column.count(None) == len(column) else column
 
 
 class Statement:
