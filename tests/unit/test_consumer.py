@@ -54,7 +54,7 @@ class Handling:
 
 @pytest.fixture
 async def handling(monkeypatch):
-    monkeypatch.setattr("workers.consumer._SOON", 60)
+    monkeypatch.setattr("workers.consumer._SOON", 600)
     one, stopping = Handling(), asyncio.Event()
     running = asyncio.create_task(one.consumer.run(stopping, drain=timedelta(seconds=5)))
     yield one
