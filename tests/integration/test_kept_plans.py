@@ -48,7 +48,7 @@ async def test_the_plan_of_numbering_is_kept_beside_throws_to_executions(session
     assert await kept(session_database, signals._Sql.number) == 2 * _TIMES - _PLANNED  # noqa: SLF001
 
 
-async def test_the_plan_of_noting_what_signals_match_is_kept(session_database, subscription):
+async def test_the_plan_of_recording_is_kept(session_database, subscription):
     store = SignalStore(session_database)
     for together in [1, 20] * (_TIMES // 2):
         numbered = await store.number([(Throw(name=subscription.spec.name), None)] * together)
@@ -57,7 +57,7 @@ async def test_the_plan_of_noting_what_signals_match_is_kept(session_database, s
             for one in numbered
         ]
         assert len(await record(session_database, *accepted)) == together
-    assert await kept(session_database, recording._Sql.insert_matches) == _TIMES - _PLANNED  # noqa: SLF001
+    assert await kept(session_database, recording._Sql.record_plain) == _TIMES - _PLANNED  # noqa: SLF001
 
 
 async def kept(database, statement):

@@ -8,7 +8,7 @@ from broker.filters import parse_filter
 from broker.matching import Matcher
 from broker.signals import Throw
 from broker.store.signals.matches import Limits, Outdated, find_matches
-from broker.store.signals.recording import record
+from broker.store.signals.recording import record_matched
 from broker.store.signals.signals import SignalStore
 from broker.subscriptions import SubscriptionSpec
 from tests.support.builders import QUEUE, RESCUE_AFTER, accept
@@ -40,8 +40,7 @@ def finish(database):
     """Record what was matched."""
 
     async def finish(matches, *, strictly=True):
-        async with database.transaction() as session:
-            await record(session, matches, strictly=strictly, rescue_after=RESCUE_AFTER, limits=LIMITS)
+        await record_matched(database, matches, strictly=strictly, rescue_after=RESCUE_AFTER, limits=LIMITS)
 
     return finish
 

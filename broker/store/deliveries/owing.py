@@ -77,6 +77,11 @@ async def owe(session: Session, deliveries: Sequence[NewDelivery], *, rescue_aft
         expires_at=sparse([delivery.expires_at for delivery in deliveries]),
         rescue_after=rescue_after.total_seconds(),
     )
+    return first_attempts(deliveries)
+
+
+def first_attempts(deliveries: Sequence[NewDelivery]) -> list[DueAttempt]:
+    """Return the attempts at those of *deliveries* that are pending."""
     return [
         DueAttempt(delivery.signal_id, delivery.subscription_id, 1, attempt_queue(delivery.app))
         for delivery in deliveries

@@ -13,7 +13,8 @@ A file holds statements like this one, and a class beside it declares them::
 
 The import of the module fails unless the file and the class have the same statements. A missing or unknown parameter is
 a `TypeError`, and tests/unit/test_statements.py checks every call. ``{locks.NUMBERING}`` stands for the number of that
-lock in `broker.store.postgres.locks`.
+lock in `broker.store.postgres.locks`, and ``{parts.sums}`` for what follows ``-- part: sums`` in the file: several
+statements share it.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from typing import Any, ClassVar
 
 from broker.store.postgres import locks
 
-_NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+_BEGINNING = re.compile(r"^-- (name|part): (\w+)\n", re.MULTILINE)
 _COMMENT = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 _IDENTIFIER = re.compile(r"\{([a-z_]+)\}")
 _LOCK = re.compile(r"\{locks\.([A-Z_]+)\}")
+_PART = re.compile(r"\{parts\.(\w+)\}")
 _SEQUENCE = re.compile(r"\bnextval\('([^']+)'\)")
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z]\w*)")
 
@@ -120,5 +122,11 @@ class Statements:
 def read_statements(package: str, file: str) -> dict[str, Statement]:
     """Return the statements of *file* in *package* by their names."""
     text = files(package).joinpath(file).read_text(encoding="utf-8")
-    _, *parts = _NAME.split(_LOCK.sub(lambda match: str(getattr(locks, match[1])), text))
-    return {name: Statement(f"{file}: {name}", text) for name, text in zip(parts[::2], parts[1::2], strict=True)}
+    _, *found = _BEGINNING.split(_LOCK.sub(lambda match: str(getattr(locks, match[1])), text))
+    texts: dict[str, dict[str, str]] = {"name": {}, "part": {}}
+    for kind, name, content in zip(found[::3], found[1::3], found[2::3], strict=True):
+        texts[kind][name] = _COMMENT.sub("", content).strip()
+    return {
+        name: Statement(f"{file}: {name}", _PART.sub(lambda match: texts["part"][match[1]], text))
+        for name, text in texts["name"].items()
+    }

@@ -68,9 +68,10 @@ class Matches:
     doubtful: frozenset[int] = frozenset()
 
     def only(self, signal_ids: Collection[int]) -> Matches:
-        """Return what the signals with these ids match."""
+        """Return the signals with these ids, and what they match."""
         return replace(
             self,
+            signals=[signal for signal in self.signals if signal.id in signal_ids],
             matching=[pair for pair in self.matching if pair[0].id in signal_ids],
             exceeded=[pair for pair in self.exceeded if pair[0].id in signal_ids],
         )

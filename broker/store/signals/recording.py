@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from broker.deliveries import DELETED, EXPIRED, DeliveryState, DueAttempt, Reason
 from broker.jsontext import write_fast
@@ -13,7 +14,7 @@ from broker.signals import Signal, SignalState
 from broker.store.deliveries import holding, ordering, owing
 from broker.store.deliveries.holding import HasRoom, HeldBack, always, find_held_back, hold_back, is_held_back
 from broker.store.deliveries.ordering import advance_groups, assign_sequence, clear_pending_records, lock_keys
-from broker.store.deliveries.owing import NewDelivery, consume, dead_delivery, owe
+from broker.store.deliveries.owing import NewDelivery, consume, dead_delivery, first_attempts, owe
 from broker.store.postgres.database import Database, Session
 from broker.store.postgres.statements import Statement, Statements, sparse
 from broker.store.rows import read_due_attempts
@@ -29,6 +30,7 @@ class _Sql(Statements, file="recording.sql"):
     taken: Statement
     insert_matches: Statement
     insert_signals: Statement
+    record_plain: Statement
     unbegun: Statement
 
 
@@ -74,6 +76,82 @@ class Overtaken(Exception):
     """Raised when another recorder recorded a signal of the batch, or a chunk, just now; it has to be repeated."""
 
 
+async def record_matched(
+    database: Database,
+    matches: Matches,
+    *,
+    strictly: bool,
+    rescue_after: timedelta,
+    limits: Limits,
+    has_room: HasRoom = always,
+) -> Recorded:
+    """Record the signals of *matches* in one statement if they are plain, and what that leaves in a transaction.
+
+    The arguments, and what is raised, are those of `record`.
+    """
+    plain = Recorded((), ())
+    if _is_plain(matches, limits):
+        plain, matches = await _record_plain(database, matches, rescue_after=rescue_after, has_room=has_room)
+        if not matches.signals:
+            return plain
+    async with database.transaction() as session:
+        recorded = await record(
+            session, matches, strictly=strictly, rescue_after=rescue_after, limits=limits, has_room=has_room
+        )
+    return replace(
+        recorded,
+        due_attempts=[*plain.due_attempts, *recorded.due_attempts],
+        waiting=plain.waiting + recorded.waiting,
+        held_back=plain.held_back | recorded.held_back,
+    )
+
+
+def _is_plain(matches: Matches, limits: Limits) -> bool:
+    """Return whether the signals of *matches* take no more than their own rows, which `_record_plain` inserts.
+
+    Then nothing depends on what others do meanwhile: on the order of a group, on who consumes a subscription, or on the
+    time.
+    """
+    return (
+        not (matches.wide or matches.exceeded or len(matches.matching) > limits.rows)
+        and all(
+            throw.ordering_key is None and throw.expires_at is None and throw.deliver_at is None
+            for throw in (signal.throw for signal in matches.signals)
+        )
+        and not any(one.spec.once or one.until is not None for _, one in matches.matching)
+    )
+
+
+async def _record_plain(
+    database: Database, matches: Matches, *, rescue_after: timedelta, has_room: HasRoom
+) -> tuple[Recorded, Matches]:
+    """Record the signals of *matches*, which are plain, in one statement; *has_room*: as for `SignalStore.record`.
+
+    Those that it does not record are returned, too: they, or what they match, need a closer look.
+    """
+    signals = matches.signals
+    matched = {subscription.id: subscription for _, subscription in matches.matching}
+    deliveries = [hold_back(_new_delivery(*pair, ()), pair[1], has_room) for pair in matches.matching]
+    rows = await database.fetch(
+        _Sql.record_plain,
+        subscription_ids=list(matched),
+        versions=[matches.versions[subscription_id] for subscription_id in matched],
+        owed_to=_owed_to(signals, matches.matching),
+        owing_ids=[delivery.signal_id for delivery in deliveries],
+        owed_ids=[delivery.subscription_id for delivery in deliveries],
+        apps=[delivery.app for delivery in deliveries],
+        reasons=sparse([delivery.reason for delivery in deliveries]),
+        rescue_after=rescue_after.total_seconds(),
+        **_columns(signals),
+    )
+    recorded = {row["signal_id"] for row in rows}
+    if len(recorded) < len(signals):
+        deliveries = [delivery for delivery in deliveries if delivery.signal_id in recorded]
+    waiting, held_back = _find_waiting(deliveries)
+    left = matches.only({signal.id for signal in signals} - recorded)
+    return Recorded(first_attempts(deliveries), matches.left, waiting=waiting, held_back=held_back), left
+
+
 async def record(
     session: Session,
     matches: Matches,
@@ -101,12 +179,12 @@ async def record(
         known = [signal_id for signal_id in batch if signal_id not in new and signal_id not in in_chunks]
         due_attempts = await _unbegun(session, known, limits.rows)
         held_back = await find_held_back(session, known)
-    signals = [signal for signal in batch.values() if signal.id in new]
-    repeats = len(batch) - len(signals) - len(taken)
-    if not signals:
+    repeats = len(batch) - len(new) - len(taken)
+    if not new:
         return Recorded(due_attempts, matches.left, repeats, held_back=held_back, begun=begun, taken=taken)
     expired = {signal_id for signal_id, is_expired in new.items() if is_expired}
     matches = await confirm(session, matches.only(new), strictly=strictly)
+    signals = matches.signals
     matching = await _consume(session, matches.matching, expired)
     owed = [*matching, *matches.exceeded]
     await _note(session, signals, owed)
@@ -124,11 +202,11 @@ async def record(
         groups = await assign_sequence(session, keys)  # the scheduler advances those without room
         groups = {group for group in groups if group[0] not in by_id or has_room(by_id[group[0]])}
         due_attempts += await advance_groups(session, groups, rescue_after=rescue_after)
-    await _insert(session, signals)
+    await session.execute(_Sql.insert_signals, **_columns(signals))
     dead = [(one.signal_id, one.subscription_id) for one in deliveries if one.state is DeliveryState.DEAD]
-    waiting = [one for one in deliveries if is_held_back(one)]
-    held_back |= {(one.subscription_id, Reason(one.reason or "")) for one in waiting}
-    return Recorded(due_attempts, matches.left, repeats, dead, len(waiting), held_back, begun, taken)
+    waiting, newly_held_back = _find_waiting(deliveries)
+    held_back |= newly_held_back
+    return Recorded(due_attempts, matches.left, repeats, dead, waiting, held_back, begun, taken)
 
 
 async def record_chunk(
@@ -187,42 +265,49 @@ async def _note(session: Session, signals: Sequence[Signal], matched: Pairs) -> 
     Raises:
         Overtaken: Another recorder has noted one of them.
     """
-    owed: dict[int, list[int]] = {signal.id: [] for signal in signals}
-    for signal, subscription in matched:
-        owed[signal.id].append(subscription.id)
     rows = await session.fetch(
-        _Sql.insert_matches, signal_ids=list(owed), subscription_ids=[write_fast(ids) for ids in owed.values()]
+        _Sql.insert_matches, signal_ids=[signal.id for signal in signals], subscription_ids=_owed_to(signals, matched)
     )
-    if len(rows) < len(owed):
+    if len(rows) < len(signals):
         raise Overtaken
 
 
-async def _insert(session: Session, signals: Sequence[Signal]) -> None:
+def _owed_to(signals: Sequence[Signal], matched: Pairs) -> list[str]:
+    """Return the ids of the subscriptions that each of *signals* is owed to, as a JSON list."""
+    owed: dict[int, list[int]] = {signal.id: [] for signal in signals}
+    for signal, subscription in matched:
+        owed[signal.id].append(subscription.id)
+    return [write_fast(ids) for ids in owed.values()]
+
+
+def _columns(signals: Sequence[Signal]) -> dict[str, list[Any]]:
+    """Return the columns of the rows of *signals*, as the statements name them that insert them."""
     throws = [signal.throw for signal in signals]
-    await session.execute(
-        _Sql.insert_signals,
-        ids=[signal.id for signal in signals],
-        created_at=[signal.created_at for signal in signals],
-        names=[throw.name for throw in throws],
-        scopes=[throw.scope.value for throw in throws],
-        tenant_ids=sparse([throw.tenant_id for throw in throws]),
-        execution_ids=sparse([throw.execution_id for throw in throws]),
-        audiences=sparse([None if throw.audience is None else json.dumps(throw.audience) for throw in throws]),
-        payloads=[throw.payload.decode() for throw in throws],
-        types=[write_fast(throw.types) if throw.types else "{}" for throw in throws],
-        sources=[throw.source.value for throw in throws],
-        source_ids=sparse([throw.source_id for throw in throws]),
-        token_ids=sparse([throw.token_id for throw in throws]),
-        business_keys=sparse([throw.business_key for throw in throws]),
-        traceparents=sparse([None if throw.trace is None else throw.trace.traceparent for throw in throws]),
-        tracestates=sparse([None if throw.trace is None else throw.trace.tracestate for throw in throws]),
-        ordering_keys=sparse([throw.ordering_key for throw in throws]),
-        deliver_at=sparse([throw.deliver_at for throw in throws]),
-        expires_at=sparse([throw.expires_at for throw in throws]),
-        states=[(SignalState.SCHEDULED if signal.is_scheduled else SignalState.RECORDED).value for signal in signals],
-        due_at=sparse([signal.throw.deliver_at if signal.is_scheduled else None for signal in signals]),
-        hops=[throw.hops for throw in throws],
-    )
+    return {
+        "ids": [signal.id for signal in signals],
+        "created_at": [signal.created_at for signal in signals],
+        "names": [throw.name for throw in throws],
+        "scopes": [throw.scope.value for throw in throws],
+        "tenant_ids": sparse([throw.tenant_id for throw in throws]),
+        "execution_ids": sparse([throw.execution_id for throw in throws]),
+        "audiences": sparse([None if throw.audience is None else json.dumps(throw.audience) for throw in throws]),
+        "payloads": [throw.payload.decode() for throw in throws],
+        "types": [write_fast(throw.types) if throw.types else "{}" for throw in throws],
+        "sources": [throw.source.value for throw in throws],
+        "source_ids": sparse([throw.source_id for throw in throws]),
+        "token_ids": sparse([throw.token_id for throw in throws]),
+        "business_keys": sparse([throw.business_key for throw in throws]),
+        "traceparents": sparse([None if throw.trace is None else throw.trace.traceparent for throw in throws]),
+        "tracestates": sparse([None if throw.trace is None else throw.trace.tracestate for throw in throws]),
+        "ordering_keys": sparse([throw.ordering_key for throw in throws]),
+        "deliver_at": sparse([throw.deliver_at for throw in throws]),
+        "expires_at": sparse([throw.expires_at for throw in throws]),
+        "states": [
+            (SignalState.SCHEDULED if signal.is_scheduled else SignalState.RECORDED).value for signal in signals
+        ],
+        "due_at": sparse([signal.throw.deliver_at if signal.is_scheduled else None for signal in signals]),
+        "hops": [throw.hops for throw in throws],
+    }
 
 
 async def _consume(session: Session, matched: Pairs, expired: Collection[int]) -> Pairs:
@@ -253,6 +338,12 @@ async def _owe(
     for start in range(0, len(deliveries), rows):
         due_attempts += await owe(session, deliveries[start : start + rows], rescue_after=rescue_after)
     return due_attempts
+
+
+def _find_waiting(deliveries: Sequence[NewDelivery]) -> tuple[int, frozenset[HeldBack]]:
+    """Return how many of *deliveries* have no room yet, and whose they are."""
+    waiting = [one for one in deliveries if is_held_back(one)]
+    return len(waiting), frozenset((one.subscription_id, Reason(one.reason or "")) for one in waiting)
 
 
 def _new_delivery(signal: Signal, subscription: Subscription, expired: Collection[int]) -> NewDelivery:

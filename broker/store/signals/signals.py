@@ -24,7 +24,7 @@ from broker.store.rows import read_signal
 from broker.store.signals import recording
 from broker.store.signals.listing import SignalFilter, list_signals
 from broker.store.signals.matches import Limits, Outdated, find_matches
-from broker.store.signals.recording import Overtaken, Recorded, find_taken, record, record_chunk
+from broker.store.signals.recording import Overtaken, Recorded, find_taken, record_chunk, record_matched
 from broker.store.signals.wide import find_chunk, find_unfinished
 from broker.subscriptions import Waiting
 
@@ -185,15 +185,14 @@ class SignalStore:
         while True:
             matches = matches or await find_matches(self._database, self._matcher, signals, self._limits)
             try:
-                async with self._database.transaction() as session:
-                    recorded = await record(
-                        session,
-                        matches,
-                        strictly=tries < _TRIES,
-                        rescue_after=rescue_after,
-                        limits=self._limits,
-                        has_room=has_room,
-                    )
+                recorded = await record_matched(
+                    self._database,
+                    matches,
+                    strictly=tries < _TRIES,
+                    rescue_after=rescue_after,
+                    limits=self._limits,
+                    has_room=has_room,
+                )
                 break
             except Outdated:
                 matches, tries = None, tries + 1
