@@ -115,9 +115,10 @@ class Recorder:
                 signals[position] = signal
             except Undecodable as error:
                 settlements[position] = _reject(error)
+        are_repeats = any(message.redelivered for message in messages)
         with _traced(list(signals.values())):
             for step in _parted(signals):
-                taken = await self._record([signals[position] for position in step])
+                taken = await self._record([signals[position] for position in step], are_repeats=are_repeats)
                 for position in step:
                     if signals[position].id in taken:
                         settlements[position] = _reject(_taken(signals.pop(position)))
@@ -129,7 +130,7 @@ class Recorder:
             log.info("signal.recorded", signal_id=signal.id, name=signal.throw.name, scope=signal.throw.scope.value)
         return settlements
 
-    async def _record(self, signals: Sequence[Signal]) -> frozenset[int]:
+    async def _record(self, signals: Sequence[Signal], *, are_repeats: bool) -> frozenset[int]:
         """Record *signals* and publish their due attempts, in as many steps as that takes.
 
         What takes more than one step lets others pass: further batches are handled beside it, a step at a time. Return
@@ -137,19 +138,24 @@ class Recorder:
         """
         taken = frozenset[int]()
         if signals:
-            signals, taken = await self._record_some(signals)
+            signals, taken = await self._record_some(signals, are_repeats=are_repeats)
         while signals:
             self._consumer.step_aside()
             async with self._turns:
-                signals, more = await self._record_some(signals)
+                signals, more = await self._record_some(signals, are_repeats=are_repeats)
                 taken |= more
         return taken
 
-    async def _record_some(self, signals: Sequence[Signal]) -> tuple[Sequence[Signal], frozenset[int]]:
+    async def _record_some(
+        self, signals: Sequence[Signal], *, are_repeats: bool
+    ) -> tuple[Sequence[Signal], frozenset[int]]:
         """Record some of *signals* in one step; return the others, and the ids that were taken."""
         await self._headroom.look()  # usually at nothing
         recorded = await self._signals.record(
-            signals, rescue_after=self._settings.rescue_after, has_room=self._headroom.has_room
+            signals,
+            rescue_after=self._settings.rescue_after,
+            has_room=self._headroom.has_room,
+            are_repeats=are_repeats,
         )
         await dispatch(self._transport, recorded.due_attempts, timeout=self._settings.confirm_timeout)
         metrics.MATCHED.inc(len(recorded.due_attempts) + recorded.waiting)

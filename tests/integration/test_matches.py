@@ -7,6 +7,7 @@ import pytest
 from broker.filters import parse_filter
 from broker.matching import Matcher
 from broker.signals import Throw
+from broker.store.deliveries.holding import Room, always
 from broker.store.signals.matches import Limits, Outdated, find_matches
 from broker.store.signals.recording import record_matched
 from broker.store.signals.signals import SignalStore
@@ -40,7 +41,8 @@ def finish(database):
     """Record what was matched."""
 
     async def finish(matches, *, strictly=True):
-        await record_matched(database, matches, strictly=strictly, rescue_after=RESCUE_AFTER, limits=LIMITS)
+        room = Room(always)
+        await record_matched(database, matches, strictly=strictly, rescue_after=RESCUE_AFTER, limits=LIMITS, room=room)
 
     return finish
 

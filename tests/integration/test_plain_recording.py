@@ -9,16 +9,25 @@ from datetime import UTC, datetime
 import pytest
 
 from broker.deliveries import Reason
+from broker.messages import signal_message
+from broker.settings import Settings
 from broker.signals import Throw
 from broker.store.postgres.database import Database, Session
-from broker.store.signals import recording
+from broker.store.signals import recording, signals
+from broker.store.signals.intake_books import IntakeBooks
 from broker.store.signals.signals import SignalStore
+from broker.store.signals.suspects import SuspectStore
 from broker.subscriptions import SubscriptionSpec
+from broker.topology import RECORD, TOPOLOGY
+from broker.transport import Settlement
+from broker.transport.embedded import EmbeddedTransport
 from tests.support.builders import DAY, QUEUE, RESCUE_AFTER, accept
 from tests.support.eventually import eventually
 from tests.support.listing import listed
+from tests.support.messaging import SOON, take
+from workers.recorder import Recorder
 
-SOON = datetime.now(UTC) + DAY
+TOMORROW = datetime.now(UTC) + DAY
 
 
 @pytest.fixture
@@ -63,6 +72,8 @@ async def test_signals_that_depend_on_nothing_are_recorded_by_one_statement(data
     assert (recorded.left, recorded.repeats, recorded.taken) == ([], 0, frozenset())
     owed = [(one.id, to) for one in thrown for to in (named, every) if to == every or one.throw.name == "sig"]
     assert sorted((due.signal_id, due.subscription_id) for due in recorded.due_attempts) == owed
+    expiring = await database.fetchval("SELECT count(*) FROM deliveries WHERE expires_at IS NOT NULL")
+    assert expiring == 0, "the sweep of those that expire has nothing to look at"
     store = SignalStore(database)
     assert [(await store.get(one.id)).throw for one in thrown] == [one.throw for one in thrown]
 
@@ -72,8 +83,8 @@ async def test_signals_that_depend_on_nothing_are_recorded_by_one_statement(data
     [
         ({"ordering_key": "k"}, {}),
         ({"ordering_key": "k"}, {"ordered": True}),
-        ({"expires_at": SOON}, {}),
-        ({"deliver_at": SOON}, {}),
+        ({"expires_at": TOMORROW}, {}),
+        ({"deliver_at": TOMORROW}, {}),
         ({}, {"once": True}),
     ],
     ids=["key", "ordered", "expiring", "scheduled", "once"],
@@ -113,15 +124,77 @@ async def test_of_a_batch_that_was_recorded_in_part_the_rest_is_recorded(databas
 
 
 async def test_of_a_batch_that_was_recorded_in_part_both_parts_are_held_back(database, make, deliveries):
-    subscription_id = await make(max_in_flight=1)
+    first, second = await make(max_in_flight=1), await make(name="other", max_per_second=1)
     store = SignalStore(database)
-    known, new = await accept(database, "sig", "sig")
-    for batch, waiting in ([known], 1), ([known, new], 1):
+    known, new = await accept(database, "sig", "other")
+    for batch, held_back in (
+        ([known], {(first, Reason.IN_FLIGHT)}),
+        ([known, new], {(first, Reason.IN_FLIGHT), (second, Reason.RATE)}),
+    ):
         recorded = await store.record(batch, rescue_after=RESCUE_AFTER, has_room=lambda _: False)
-        assert (recorded.due_attempts, recorded.waiting) == ([], waiting)
-        assert recorded.held_back == {(subscription_id, Reason.IN_FLIGHT)}
-    found = await listed(deliveries, subscription_id=subscription_id)
-    assert [(one.state.value, one.reason) for one in found] == [("parked", Reason.IN_FLIGHT)] * 2
+        assert (recorded.due_attempts, recorded.waiting, recorded.held_back) == ([], 1, held_back)
+    found = [one for to in (first, second) for one in await listed(deliveries, subscription_id=to)]
+    assert [(one.state.value, one.reason) for one in found] == [("parked", Reason.IN_FLIGHT), ("parked", Reason.RATE)]
+
+
+def room_for(count):
+    """Return what has room for so many attempts, and the subscriptions that asked for it."""
+    asked = []
+
+    def has_room(subscription):
+        asked.append(subscription.id)
+        return len(asked) <= count
+
+    return has_room, asked
+
+
+async def test_signals_that_come_again_take_no_room_from_those_that_are_new(database, make):
+    await make()
+    store = SignalStore(database)
+    *known, new = await accept(database, *["sig"] * 5)
+    await store.record(known, rescue_after=RESCUE_AFTER)
+    has_room, asked = room_for(1)
+    recorded = await store.record([*known, new], rescue_after=RESCUE_AFTER, has_room=has_room, are_repeats=True)
+    assert (len(asked), recorded.waiting, recorded.repeats) == (1, 0, 4)
+
+
+@pytest.mark.parametrize("change", ["description = 'changed'", "max_in_flight = 500"])
+async def test_the_room_of_what_has_to_be_looked_at_again_is_not_lost(database, make, monkeypatch, change):
+    subscription_id = await make()
+    find, changes = signals.find_matches, [change]
+
+    async def find_and_change(*args):
+        found = await find(*args)
+        while changes:
+            await database.execute(f"UPDATE subscriptions SET {changes.pop()} WHERE id = $1", subscription_id)
+        return found
+
+    monkeypatch.setattr(signals, "find_matches", find_and_change)
+    has_room, asked = room_for(3)
+    thrown = await accept(database, *["sig"] * 3)
+    recorded = await SignalStore(database).record(thrown, rescue_after=RESCUE_AFTER, has_room=has_room)
+    assert (len(asked), len(recorded.due_attempts), recorded.waiting) == (3, 3, 0)
+
+
+async def test_a_recorder_says_whether_messages_came_before(database):
+    said = []
+
+    class Noting(SignalStore):
+        async def record(self, signals, *, are_repeats, **more):
+            said.append((len(signals), are_repeats))
+            return await super().record(signals, are_repeats=are_repeats, **more)
+
+    async with EmbeddedTransport(database) as transport:
+        await transport.declare(TOPOLOGY)
+        for one in await accept(database, "sig", "sig"):
+            await transport.publish(signal_message(one), exchange="", routing_key=RECORD, timeout=SOON)
+        recorder = Recorder(transport, Noting(database), IntakeBooks(database), SuspectStore(database), Settings())
+        async with transport.consume(RECORD, prefetch=2) as inbox:
+            messages = await take(inbox, 2)
+            await recorder.handle(messages[:1])
+            await inbox.settle(messages, Settlement.RETURN)
+            await recorder.handle(await take(inbox, 2))
+    assert said == [(1, False), (2, True)]
 
 
 @pytest.mark.slow

@@ -6,10 +6,11 @@ of the deliverers' attempts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
-from broker.deliveries import DeliveryState, Reason
+from broker.deliveries import DeliveryState, DueAttempt, Reason
 from broker.store.deliveries.admission import lock_admission
 from broker.store.deliveries.owing import NewDelivery
 from broker.store.postgres.database import Database, Session
@@ -31,6 +32,25 @@ class _Sql(Statements, file="holding.sql"):
 
 NEEDED_TO_RECORD = _Sql.every()
 """What a recording carries out."""
+
+
+class Room:
+    """The room for first attempts, as *has_room* tells it; what is given back can be taken again."""
+
+    def __init__(self, has_room: HasRoom) -> None:
+        self._has_room = has_room
+        self._given_back: Counter[int] = Counter()
+
+    def take(self, subscription: Subscription) -> bool:
+        """Return whether there is room for one more attempt of *subscription*; it is taken then."""
+        if self._given_back[subscription.id]:
+            self._given_back[subscription.id] -= 1
+            return True
+        return self._has_room(subscription)
+
+    def give_back(self, attempts: Iterable[DueAttempt]) -> None:
+        """Give back the room that was taken for *attempts*."""
+        self._given_back.update(attempt.subscription_id for attempt in attempts)
 
 
 def always(_: Subscription) -> bool:

@@ -12,7 +12,7 @@ from broker.deliveries import DELETED, EXPIRED, DeliveryState, DueAttempt, Reaso
 from broker.jsontext import write_fast
 from broker.signals import Signal, SignalState
 from broker.store.deliveries import holding, ordering, owing
-from broker.store.deliveries.holding import HasRoom, HeldBack, always, find_held_back, hold_back, is_held_back
+from broker.store.deliveries.holding import HasRoom, HeldBack, Room, always, find_held_back, hold_back, is_held_back
 from broker.store.deliveries.ordering import advance_groups, assign_sequence, clear_pending_records, lock_keys
 from broker.store.deliveries.owing import NewDelivery, consume, dead_delivery, first_attempts, owe
 from broker.store.postgres.database import Database, Session
@@ -83,20 +83,22 @@ async def record_matched(
     strictly: bool,
     rescue_after: timedelta,
     limits: Limits,
-    has_room: HasRoom = always,
+    room: Room,
+    are_repeats: bool = False,
 ) -> Recorded:
     """Record the signals of *matches* in one statement if they are plain, and what that leaves in a transaction.
 
-    The arguments, and what is raised, are those of `record`.
+    *room*: for their first attempts. *are_repeats*: some of them may be recorded already, so that it has to be seen
+    first which ones need room. The other arguments, and what is raised, are those of `record`.
     """
     plain = Recorded((), ())
-    if _is_plain(matches, limits):
-        plain, matches = await _record_plain(database, matches, rescue_after=rescue_after, has_room=has_room)
+    if _is_plain(matches, limits) and not are_repeats:
+        plain, matches = await _record_plain(database, matches, rescue_after=rescue_after, room=room)
         if not matches.signals:
             return plain
     async with database.transaction() as session:
         recorded = await record(
-            session, matches, strictly=strictly, rescue_after=rescue_after, limits=limits, has_room=has_room
+            session, matches, strictly=strictly, rescue_after=rescue_after, limits=limits, has_room=room.take
         )
     return replace(
         recorded,
@@ -123,15 +125,16 @@ def _is_plain(matches: Matches, limits: Limits) -> bool:
 
 
 async def _record_plain(
-    database: Database, matches: Matches, *, rescue_after: timedelta, has_room: HasRoom
+    database: Database, matches: Matches, *, rescue_after: timedelta, room: Room
 ) -> tuple[Recorded, Matches]:
-    """Record the signals of *matches*, which are plain, in one statement; *has_room*: as for `SignalStore.record`.
+    """Record the signals of *matches*, which are plain, in one statement.
 
-    Those that it does not record are returned, too: they, or what they match, need a closer look.
+    Those that it does not record are returned, too: they, or what they match, need a closer look. Their *room* is
+    given back.
     """
     signals = matches.signals
     matched = {subscription.id: subscription for _, subscription in matches.matching}
-    deliveries = [hold_back(_new_delivery(*pair, ()), pair[1], has_room) for pair in matches.matching]
+    deliveries = [hold_back(_new_delivery(*pair, ()), pair[1], room.take) for pair in matches.matching]
     rows = await database.fetch(
         _Sql.record_plain,
         subscription_ids=list(matched),
@@ -146,7 +149,8 @@ async def _record_plain(
     )
     recorded = {row["signal_id"] for row in rows}
     if len(recorded) < len(signals):
-        deliveries = [delivery for delivery in deliveries if delivery.signal_id in recorded]
+        room.give_back(first_attempts([one for one in deliveries if one.signal_id not in recorded]))
+        deliveries = [one for one in deliveries if one.signal_id in recorded]
     waiting, held_back = _find_waiting(deliveries)
     left = matches.only({signal.id for signal in signals} - recorded)
     return Recorded(first_attempts(deliveries), matches.left, waiting=waiting, held_back=held_back), left

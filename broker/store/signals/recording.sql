@@ -67,7 +67,7 @@ SELECT;
 -- Record signals with what is owed to them, a delivery for each of the pairs: one that has a reason to wait is parked, and
 -- another one is rescued after `rescue_after` seconds. Nothing is recorded if one of the subscriptions has been changed
 -- since it had its version, and no signal that is recorded already, or that another recorder records just now. Those that
--- are recorded now are returned. (`done`: the lock is taken last.)
+-- are recorded now are returned. (`done`: the lock is taken last. `IS TRUE`: PostgreSQL hashes `noted`.)
 WITH noted AS (
     INSERT INTO matches (signal_id, subscription_ids)
     SELECT m.signal_id, ARRAY(SELECT json_array_elements_text(m.owed_to)::bigint)
@@ -79,9 +79,9 @@ WITH noted AS (
     ON CONFLICT (signal_id) DO NOTHING
     RETURNING signal_id
 ), owed AS (
-    INSERT INTO deliveries (signal_id, subscription_id, app, state, reason, due_at)
+    INSERT INTO deliveries (signal_id, subscription_id, app, state, reason, due_at, expires_at)
     SELECT d.signal_id, d.subscription_id, d.app, CASE WHEN d.reason IS NULL THEN 'pending' ELSE 'parked' END, d.reason,
-           CASE WHEN d.reason IS NULL THEN now() + make_interval(secs => :rescue_after) END
+           CASE WHEN d.reason IS NULL THEN now() + make_interval(secs => :rescue_after) END, NULL
     FROM unnest(:owing_ids::bigint[], :owed_ids::bigint[], :apps::text[], :reasons::text[])
         AS d (signal_id, subscription_id, app, reason)
     WHERE (d.signal_id IN (SELECT signal_id FROM noted)) IS TRUE

@@ -14,7 +14,7 @@ from broker.matching import Matcher
 from broker.offloading import Offloader
 from broker.signals import Signal, Throw
 from broker.store.administration.audit import change_administration
-from broker.store.deliveries.holding import HasRoom, always, note_held_back
+from broker.store.deliveries.holding import HasRoom, Room, always, note_held_back
 from broker.store.pages import Page
 from broker.store.partitions.partitions import PartitionStore
 from broker.store.postgres.database import Database, Row, Unplaced
@@ -156,7 +156,12 @@ class SignalStore:
         }
 
     async def record(
-        self, signals: Sequence[Signal], *, rescue_after: timedelta, has_room: HasRoom = always
+        self,
+        signals: Sequence[Signal],
+        *,
+        rescue_after: timedelta,
+        has_room: HasRoom = always,
+        are_repeats: bool = False,
     ) -> Recorded:
         """Record *signals* with one delivery per matching subscription, in one transaction.
 
@@ -165,7 +170,8 @@ class SignalStore:
         transaction for each of its chunks, and is left until the last one; its deliveries are released by and by.
         Repeating it is harmless: a signal that is recorded already is owed to no more subscriptions, but those of its
         attempts that are due and were not begun are returned again. *rescue_after*: how long a delivery waits for its
-        message. *has_room*: whether the next delivery of a subscription may go at once; else it waits.
+        message. *has_room*: whether the next delivery of a subscription may go at once; else it waits. *are_repeats*:
+        whether some of the signals may be recorded already; otherwise repeats may take room from others for a moment.
         """
         batch = {signal.id: signal for signal in sorted(signals, key=lambda signal: signal.id)}
         if not batch:
@@ -174,14 +180,18 @@ class SignalStore:
         new = [signal for signal in batch.values() if signal.id not in self._begun | self._doubtful]
         if new or not begun:
             new = new or [next(iter(batch.values()))]
-            recorded = await self._record_new(new, rescue_after=rescue_after, has_room=has_room)
+            recorded = await self._record_new(
+                new, rescue_after=rescue_after, has_room=has_room, are_repeats=are_repeats
+            )
         else:
             recorded = await self._record_chunk(begun[0], rescue_after=rescue_after)
         left = (self._begun | self._doubtful | {signal.id for signal in recorded.left}) - recorded.taken
         return replace(recorded, left=[signal for signal in batch.values() if signal.id in left])
 
-    async def _record_new(self, signals: Sequence[Signal], *, rescue_after: timedelta, has_room: HasRoom) -> Recorded:
-        matches, tries = None, 0
+    async def _record_new(
+        self, signals: Sequence[Signal], *, rescue_after: timedelta, has_room: HasRoom, are_repeats: bool
+    ) -> Recorded:
+        matches, tries, room = None, 0, Room(has_room)
         while True:
             matches = matches or await find_matches(self._database, self._matcher, signals, self._limits)
             try:
@@ -191,7 +201,8 @@ class SignalStore:
                     strictly=tries < _TRIES,
                     rescue_after=rescue_after,
                     limits=self._limits,
-                    has_room=has_room,
+                    room=room,
+                    are_repeats=are_repeats,
                 )
                 break
             except Outdated:
