@@ -10,15 +10,24 @@ from functools import partial
 
 import pytest
 
+from broker.signals import Throw
 from broker.store.postgres.database import Database
+from broker.store.signals import recording
 from broker.store.signals.signals import SignalStore
 from broker.store.subscriptions.subscriptions import SubscriptionStore
 from broker.subscriptions import SubscriptionSpec
 from tests.support import builders
-from tests.support.builders import QUEUE, RESCUE_AFTER
+from tests.support.builders import DAY, QUEUE, RESCUE_AFTER
 from tests.support.eventually import eventually
 from tests.support.listing import listed
 from tests.support.throwing import recorded_ids, throw
+
+WAYS = pytest.mark.parametrize(
+    "make",
+    [Throw, partial(Throw, expires_at=datetime.now(UTC) + DAY)],
+    ids=["by-one-statement", "by-a-transaction"],
+)
+"""Signals that are recorded in either way."""
 
 
 @pytest.fixture
@@ -56,6 +65,12 @@ class Unhurried(Database):
             self.done.set()
             await self.go.wait()
 
+    async def fetch(self, statement, *args, **parameters):
+        if statement is not recording._Sql.record_plain:  # noqa: SLF001
+            return await super().fetch(statement, *args, **parameters)
+        async with self.transaction() as session:
+            return await session.fetch(statement, **parameters)
+
 
 @pytest.fixture
 async def unhurried(database_url):
@@ -88,10 +103,9 @@ async def test_a_signal_that_is_recorded_after_one_with_a_higher_id_is_read_afte
     assert await read(after_id=first.id) == []
 
 
-async def test_nobody_records_past_a_recorder_whose_signals_are_not_visible_yet(
-    accept, record, read, signals, unhurried
-):
-    earlier, later, last = await accept("a", "a", "a")
+@WAYS
+async def test_nobody_records_past_a_recorder_whose_signals_are_not_visible_yet(accept, record, read, unhurried, make):
+    earlier, later, last = await accept(*[make(name="a")] * 3)
     before = asyncio.create_task(SignalStore(unhurried).record([later], rescue_after=RESCUE_AFTER))
     await unhurried.done.wait()
     behind = asyncio.create_task(record(earlier))
@@ -102,12 +116,13 @@ async def test_nobody_records_past_a_recorder_whose_signals_are_not_visible_yet(
     assert await read() == [later.id, earlier.id]
     await record(last)
     assert await read(after_id=later.id) == [earlier.id, last.id]
-    assert await signals.last_id() == last.id
+    assert await SignalStore(unhurried).last_id() == last.id
 
 
-async def test_a_recorder_that_was_overtaken_looks_again(accept, record, signals, unhurried):
+@WAYS
+async def test_a_recorder_that_was_overtaken_looks_again(accept, record, signals, unhurried, make):
     """Both found the signal unrecorded; the second one of them finds out when it notes what is owed."""
-    known, new = await accept("a", "b")
+    known, new = await accept(make(name="a"), make(name="b"))
     first = asyncio.create_task(SignalStore(unhurried).record([known], rescue_after=RESCUE_AFTER))
     await unhurried.done.wait()
     overtaken = asyncio.create_task(record(known, new))
