@@ -61,7 +61,7 @@ async def record(url: str, seconds: float, client: int) -> float:
         async def insert_batch() -> None:
             async with database.transaction() as session:
                 signals = [Signal(id=next(ids), created_at=now, throw=throw) for _ in range(AT_ONCE)]
-                await recording._insert(session, signals)  # noqa: SLF001
+                await session.execute(recording._Sql.insert_signals, **recording._columns(signals))  # noqa: SLF001
 
         return await _repeat(seconds, AT_ONCE, insert_batch)
 
