@@ -33,6 +33,8 @@ from workers.store_access import StoreAccess
 from workers.suspects import Suspects
 
 _BATCH = 500
+_BYTES = 4 << 20
+"""How many bytes of payloads a batch has at the most. Each is in memory several times while it is recorded."""
 _CONCURRENCY = 3
 _ASIDE = 7
 """How many batches more may be under way that are owed to many subscriptions: those that come after them pass."""
@@ -77,6 +79,7 @@ class Recorder:
             access=self._access,
             outcomes=self._outcomes,
             batch=_BATCH,
+            batch_bytes=_BYTES,
             concurrency=_CONCURRENCY,
             aside=_ASIDE,
         )
