@@ -54,7 +54,7 @@ async def _measure_part(bench: Bench, part: str, clients: int) -> float:
             urls = [await exits.enter_async_context(fresh_database(bench.postgres)) for _ in range(clients)]
             given = [{"url": url, "body": TEXT, "count": count} for url in urls]
             done = await asyncio.gather(*(run_json(unnest.__name__, one) for one in given))
-            return sum(count / one["elapsed"] for one in done)
+            return sum(count / float(one["elapsed"]) for one in done)
         if part == "queue":
             url = exits.enter_context(bench.rabbit.vhost())
         else:

@@ -140,6 +140,8 @@ class _Load:
     async def run(self) -> Answers:
         """Send until the time is over, and wait for every answer."""
         loop, parts = asyncio.get_running_loop(), urlsplit(self.order.url)
+        assert parts.hostname is not None
+        assert parts.port is not None
         for _ in range(self.order.connections):
             await loop.create_connection(lambda: _Connection(self), parts.hostname, parts.port)
         start = time.time()

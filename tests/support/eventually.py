@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
 
+@overload
+async def eventually(check: Callable[[], Awaitable[T]], *, within: float = ..., every: float = ...) -> T: ...
+@overload
+async def eventually(check: Callable[[], T], *, within: float = ..., every: float = ...) -> T: ...
 async def eventually(check: Callable[[], T | Awaitable[T]], *, within: float = 60, every: float = 0.02) -> T:
     """Return the first truthy result of *check*; fail with its last result after *within* seconds.
 

@@ -22,7 +22,7 @@ async def main(url: str, body: str, count: int, rate: float | None = None) -> No
     """Publish *body* *count* times, and print how long that took, and the latencies if a rate is given."""
     connection = await aiormq.connect(url)
     channel = await connection.channel()
-    await channel.queue_declare(QUEUE, durable=True, arguments=QUORUM)
+    await channel.queue_declare(QUEUE, durable=True, arguments={**QUORUM})
     data, properties, latencies = body.encode(), Basic.Properties(delivery_mode=2), list[float]()
 
     async def publish(due: float) -> None:

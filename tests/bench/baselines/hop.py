@@ -31,8 +31,9 @@ async def main(url: str, body: str, rate: float, seconds: float) -> None:
                 done.set()
 
         async def publish(due: float) -> None:
-            headers = {"due": f"{due:.6f}"}
-            message = aio_pika.Message(body.encode(), headers=headers, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
+            message = aio_pika.Message(
+                body.encode(), headers={"due": f"{due:.6f}"}, delivery_mode=aio_pika.DeliveryMode.PERSISTENT
+            )
             await sender.default_exchange.publish(message, routing_key=queue.name)
 
         await queue.consume(take)
